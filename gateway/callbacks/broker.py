@@ -66,7 +66,12 @@ class Broker:
     # ---------------------------------------------------------------------------------------- for the platform
 
     async def ask(
-        self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
+        self,
+        request: callback.CallbackRequest,
+        seconds: float,
+        *,
+        max_handlers: int = 1,
+        wait_for_handler: bool = True,
     ) -> callback.CallbackReply | NoReply:
         """Send a callback request and wait for the accepted reply; see `gateway.ports.CallbackBus`."""
         ended: asyncio.Future[callback.CallbackReply | NoReply] = asyncio.get_running_loop().create_future()
@@ -76,14 +81,20 @@ class Broker:
             if not ended.done():
                 ended.set_result(reply)
 
-        abandon = self.begin(request, seconds, end, wait_for_handler=wait_for_handler)
+        abandon = self.begin(request, seconds, end, max_handlers=max_handlers, wait_for_handler=wait_for_handler)
         try:
             return await ended
         finally:
             abandon()
 
     def begin(
-        self, request: callback.CallbackRequest, seconds: float, on_end: OnEnd, *, wait_for_handler: bool = True
+        self,
+        request: callback.CallbackRequest,
+        seconds: float,
+        on_end: OnEnd,
+        *,
+        max_handlers: int = 1,
+        wait_for_handler: bool = True,
     ) -> Callable[[], None]:
         """Send a callback request without waiting for the reply.
 
@@ -91,6 +102,7 @@ class Broker:
             request: The callback request with its issuer, correlation id and content. The broker owns it.
             seconds: The time for the reply.
             on_end: Called once, perhaps before this returns.
+            max_handlers: The number of handlers that may get it because those before are slow.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:
@@ -104,7 +116,8 @@ class Broker:
         deadline = self._clock.time() + seconds
         request.token = self._tokens.make(deadline)
         request.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
-        pending = PendingCallback(request, topic, next(self._numbers), deadline, on_end, wait_for_handler)
+        number = next(self._numbers)
+        pending = PendingCallback(request, topic, number, deadline, on_end, max_handlers, wait_for_handler)
         pending.expiry = self._clock.call_at(deadline, self._expire, pending)
         self._pending[request.token] = pending
         self._dispatch(pending)

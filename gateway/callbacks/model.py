@@ -39,10 +39,6 @@ OnEnd: TypeAlias = Callable[[callback.CallbackReply | NoReply], None]
 KINDS = tuple(request.name for request in callback.CallbackRequest.DESCRIPTOR.oneofs_by_name["request"].fields)
 """All kinds of callbacks."""
 
-_MAX_ATTEMPTS = 3
-"""The number of handlers after which a callback request is no longer passed on because of slowness. Each of them may
-still do the work, so a consumer may get one OTP per handler."""
-
 MIN_PASS_ON_SECONDS = 0.2
 """The time left below which a callback request is no longer passed on because of slowness. The next handler could
 hardly reply in time, yet would do the work again."""
@@ -147,6 +143,8 @@ class PendingCallback:
     deadline: float
     on_end: OnEnd | None
     """None once the callback has ended."""
+    max_handlers: int
+    """The number of handlers after which it is no longer passed on because of slowness. Each may do the work."""
     wait_for_handler: bool
     tried: "dict[HandlerSession | RemoteId, HandlerSession]" = field(default_factory=dict)
     """All handlers that got the callback request, in order, disconnected ones included."""
@@ -164,7 +162,7 @@ class PendingCallback:
         left = self.deadline - now
         if self.last_session is None:
             return left > 0
-        return left >= MIN_PASS_ON_SECONDS and len(self.tried) < _MAX_ATTEMPTS
+        return left >= MIN_PASS_ON_SECONDS and len(self.tried) < self.max_handlers
 
     @property
     def no_reply(self) -> NoReply:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -175,15 +175,13 @@ def is_caller_gone(request: web.Request) -> bool:
     return cast("Connection", request.protocol).is_lost
 
 
-@asynccontextmanager
-async def while_connected(request: web.Request) -> AsyncIterator[None]:
-    """Cancel the block as soon as the client hangs up. Only for what may be left undone.
+def while_connected(request: web.Request) -> AbstractAsyncContextManager[None]:
+    """Return a context that cancels its block as soon as the client hangs up. Only for what may be left undone.
 
     Raises:
-        CallerGoneError: The client has hung up.
+        CallerGoneError: On entering or leaving: the client has hung up.
     """
-    async with cast("Connection", request.protocol).while_open():
-        yield
+    return cast("Connection", request.protocol).while_open()
 
 
 @web.middleware

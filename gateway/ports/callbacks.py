@@ -32,13 +32,19 @@ class CallbackBus(Protocol):
     """Carries a callback request to a handler, and its reply back."""
 
     async def ask(
-        self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
+        self,
+        request: callback.CallbackRequest,
+        seconds: float,
+        *,
+        max_handlers: int = 1,
+        wait_for_handler: bool = True,
     ) -> callback.CallbackReply | NoReply:
         """Send a callback request and wait for the reply. If this is cancelled, the request is withdrawn.
 
         Args:
             request: The request with its issuer and correlation id; the bus sets the other fields.
             seconds: Time limit for the reply.
+            max_handlers: The number of handlers that may get it because those before are slow.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:

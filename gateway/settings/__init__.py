@@ -4,7 +4,12 @@ Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__
 table ``[d1]``. The environment takes precedence. Unknown settings are rejected.
 """
 
-from gateway.settings.callbacks import CallbackPolicySettings, CallbackSettings, ResultPollSettings
+from gateway.settings.callbacks import (
+    CallbackPolicySettings,
+    CallbackReadSettings,
+    CallbackSettings,
+    ResultPollSettings,
+)
 from gateway.settings.listeners import (
     AccessSettings,
     AdminSettings,
@@ -32,6 +37,7 @@ __all__ = [
     "AdminSettings",
     "AssertionKeySettings",
     "CallbackPolicySettings",
+    "CallbackReadSettings",
     "CallbackSettings",
     "D1EncryptionKeySettings",
     "D1Settings",

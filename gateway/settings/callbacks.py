@@ -6,11 +6,12 @@ from pydantic import Field, StringConstraints
 
 from gateway.settings.types import Seconds, Table
 
-__all__ = ["CallbackPolicySettings", "CallbackSettings", "ResultPollSettings"]
+__all__ = ["CallbackPolicySettings", "CallbackReadSettings", "CallbackSettings", "ResultPollSettings"]
 
 _Deadline = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
 _Wait = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
 _ErrorStatus = Annotated[int, Field(ge=400, le=599)]
+_MaxHandlers = Annotated[int, Field(ge=1, le=10)]
 _ErrorText = Annotated[str, StringConstraints(max_length=256)]
 
 
@@ -23,6 +24,17 @@ class CallbackPolicySettings(Table):
     """HTTP status for D1 if no handler replies in time."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status."""
+    max_handlers: _MaxHandlers = 1
+    """Handlers that may get one callback request because those before are slow. Each may do the work, and a
+    consumer get an OTP from each. 1: another handler gets it only if the first one disconnects."""
+
+
+class CallbackReadSettings(CallbackPolicySettings):
+    """Deadline and fallback of one kind of callback that changes nothing."""
+
+    max_handlers: _MaxHandlers = 2
+    """Handlers that may get one callback request because those before are slow. 1: another handler gets it only if the
+    first one disconnects."""
 
 
 class ResultPollSettings(Table):
@@ -39,12 +51,15 @@ class ResultPollSettings(Table):
     "pending"."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status."""
+    max_handlers: _MaxHandlers = 2
+    """Handlers that may get one callback request because those before are slow. 1: another handler gets it only if the
+    first one disconnects."""
 
 
 class CallbackSettings(Table):
     """D1's callbacks that handlers answer."""
 
-    consumer_information: CallbackPolicySettings = CallbackPolicySettings()
+    consumer_information: CallbackReadSettings = CallbackReadSettings()
     """Requests for a consumer's information."""
     deliver_otp: CallbackPolicySettings = CallbackPolicySettings()
     """Requests to deliver a one-time password."""
@@ -52,7 +67,7 @@ class CallbackSettings(Table):
     """Requests to authenticate a consumer in the issuer's app."""
     authentication_result: ResultPollSettings = ResultPollSettings()
     """Requests for the result of an authentication."""
-    card_credentials: CallbackPolicySettings = CallbackPolicySettings()
+    card_credentials: CallbackReadSettings = CallbackReadSettings()
     """Requests for a card's credentials."""
     authentication_result_ttl_seconds: Seconds = 900.0
     """Time to keep an authentication's result for D1's polls, from its first report."""

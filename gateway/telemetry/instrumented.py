@@ -59,7 +59,12 @@ class InstrumentedBus:
         self._ended = cache(metrics.callbacks.labels)
 
     async def ask(
-        self, request: callback.CallbackRequest, seconds: float, *, wait_for_handler: bool = True
+        self,
+        request: callback.CallbackRequest,
+        seconds: float,
+        *,
+        max_handlers: int = 1,
+        wait_for_handler: bool = True,
     ) -> callback.CallbackReply | NoReply:
         """See `gateway.ports.CallbackBus`."""
         kind = request.WhichOneof("request") or "unknown"
@@ -70,7 +75,9 @@ class InstrumentedBus:
         outcome = CallbackOutcome.WITHDRAWN
         with self._tracing.span(kind, SpanKind.INTERNAL) as span:
             try:
-                reply = await self._bus.ask(request, seconds, wait_for_handler=wait_for_handler)
+                reply = await self._bus.ask(
+                    request, seconds, max_handlers=max_handlers, wait_for_handler=wait_for_handler
+                )
                 outcome = outcome_of(reply)
                 return reply
             finally:

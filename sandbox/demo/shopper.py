@@ -94,7 +94,10 @@ class Shopper:
 
     async def otp_by_d1(self) -> str:
         """Buy; D1 sends the OTP to the number in the handler's reply."""
-        purchase = self.buy(Flow.SMS_OTP)
+        return await self.enter_otp_by_d1(self.buy(Flow.SMS_OTP))
+
+    async def enter_otp_by_d1(self, purchase: Purchase) -> str:
+        """Finish a purchase whose OTP D1 sends."""
         await self.awaits(purchase, Status.AWAITS_OTP)
         message = self._stage.sandbox.phones.messages(purchase.purchase_id)[0]
         expect(message.phone == "+447700900123", "the SMS went elsewhere")

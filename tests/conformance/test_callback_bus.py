@@ -41,11 +41,12 @@ async def handler(bus: Bus) -> Connected:
 
 
 def sent(
-    bus: Bus, name: str = "q", seconds: float = LONG, *, wait_for_handler: bool = True
+    bus: Bus, name: str = "q", seconds: float = LONG, *, max_handlers: int = 2, wait_for_handler: bool = True
 ) -> "asyncio.Task[callback.CallbackReply | NoReply]":
     """Send a callback request."""
     request = a_request(correlation_id=name)
-    return asyncio.create_task(bus.asking.ask(request, seconds, wait_for_handler=wait_for_handler))
+    asking = bus.asking.ask(request, seconds, max_handlers=max_handlers, wait_for_handler=wait_for_handler)
+    return asyncio.create_task(asking)
 
 
 @pytest.mark.parametrize("reply_to", [a_reply, a_refusal])

@@ -1,6 +1,7 @@
 """D1's callbacks at the edge, handled over gRPC: both sides' view."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -238,6 +239,29 @@ async def test_a_reply_after_the_deadline_is_late_and_d1_had_the_fallback(runnin
     async with connect(running, {"consumer_information": too_late}) as handler:
         assert await d1.call() == (500, {"error": "no answer in time"})
         assert await outcomes(handler, 1) == [LATE]
+
+
+async def test_because_of_slowness_a_second_handler_gets_only_what_changes_nothing(running: Running, d1: D1) -> None:
+    async def never(_: callback.CallbackRequest) -> None:
+        pass
+
+    responders: dict[str, Responder] = dict.fromkeys(Issuer().responders(), never)
+    async with connect(running, responders) as one, connect(running, responders) as other:
+        await asyncio.gather(
+            d1.call(),
+            d1.call("/otp", {"otp": {"value": "004211"}}),
+            d1.call("/authentication", {}),
+            d1.call("/authentication/auth-1"),
+            d1.get("/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials"),
+        )
+    had = Counter(request.WhichOneof("request") for request in (*one.requests, *other.requests))
+    assert had == {
+        "consumer_information": 2,
+        "deliver_otp": 1,
+        "authenticate": 1,
+        "authentication_result": 2,
+        "card_credentials": 2,
+    }
 
 
 async def test_a_reply_that_breaks_its_contract_is_named_and_a_right_one_still_counts(running: Running, d1: D1) -> None:

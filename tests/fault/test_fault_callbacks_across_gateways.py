@@ -20,7 +20,7 @@ ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 CALLED, FIRST, SECOND = 0, 1, 2
 CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-1"
 INFORMATION, OTP, AUTHENTICATION = "consumer_information", "deliver_otp", "authenticate"
-DEADLINES = {INFORMATION: 8.0, OTP: 4.0, AUTHENTICATION: 1.5}
+DEADLINES = {INFORMATION: 8.0, OTP: 5.0, AUTHENTICATION: 1.5}
 REQUESTS = {
     INFORMATION: ("GET", "", None),
     OTP: ("POST", "/otp", {"otp": {"value": "004211"}}),

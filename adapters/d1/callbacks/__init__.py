@@ -46,6 +46,7 @@ def d1_callbacks(
                 deadline_seconds=poll.deadline_seconds,
                 fallback_status=poll.fallback_status or 500,
                 fallback_error=poll.fallback_error,
+                max_handlers=poll.max_handlers,
             ),
             wait_seconds=poll.wait_seconds,
             pending_without_reply=poll.fallback_status is None,

@@ -51,7 +51,7 @@ class CallbackDispatcher:
         Args:
             received: D1's HTTP request.
             request: The request, with its issuer.
-            policy: Deadline and fallback.
+            policy: Deadline, fallback, and how many slow handlers may get it.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Raises:
@@ -62,7 +62,12 @@ class CallbackDispatcher:
         request.correlation_id = correlation.current()
         async with while_connected(received):
             received[CALLBACK_OUTCOME] = CallbackOutcome.WITHDRAWN
-            reply = await self._bus.ask(request, policy.deadline_seconds, wait_for_handler=wait_for_handler)
+            reply = await self._bus.ask(
+                request,
+                policy.deadline_seconds,
+                max_handlers=policy.max_handlers,
+                wait_for_handler=wait_for_handler,
+            )
         received[CALLBACK_OUTCOME] = outcome_of(reply)
         if isinstance(reply, CallbackOutcome):
             raise NoReplyError(policy.fallback_status, policy.fallback_error)

@@ -51,7 +51,7 @@ class SharedBroker(Broker):
             deadline = self._clock.time() + seconds
             # Nobody waits for it here: it only takes up room until its handler replies or it expires.
             pending = PendingCallback(
-                request, topic, next(self._numbers), deadline, on_end=None, wait_for_handler=False
+                request, topic, next(self._numbers), deadline, on_end=None, max_handlers=1, wait_for_handler=False
             )
             pending.expiry = self._clock.call_at(deadline, self._expire, pending)
             self._pending[request.token] = pending

@@ -56,8 +56,8 @@ class GatewayLoss:
                 await callers.succeeded(_CALLS_AFTER)
                 return f"{callers.calls} calls through both addresses succeeded, with {callers.repeats} retries"
 
-            await run("killed with an OTP at its handler: A's handler sends it", self._otp)
-            await run("a callback without another handler gets its fallback", self._fallback)
+            await run("killed with a callback at its handler: A's handler replies", self._callback)
+            await run("its handler had an OTP too: no second handler sends it", self._fallback)
             await run("the subscription's stand-by at A takes over", self._takes_over)
             await run("D1 cannot reach B's edge and calls A's", self._notified)
             await run("clients retry calls that were UNAVAILABLE", calls)
@@ -74,25 +74,25 @@ class GatewayLoss:
         await self._at_b.commit(self._committed)
         return f"two notifications arrive at B, fencing token {self._at_b.fencing_token}; the first is committed"
 
-    async def _otp(self) -> str:
+    async def _callback(self) -> str:
         shopper = self._shopper
         async with HangingHandler.connect(self._site.b) as hanging:
-            purchase, self._without_reply = shopper.buy(Flow.SMS_OTP_ISSUER), shopper.buy(Flow.SMS_OTP)
+            purchase, self._without_reply = shopper.buy(Flow.SMS_OTP), shopper.buy(Flow.SMS_OTP_ISSUER)
             kinds = {await hanging.callback_kind(), await hanging.callback_kind()}
             expect(kinds == {"deliver_otp", "consumer_information"}, f"its callbacks were {kinds}")
             await self._site.b.gateway.kill()
             self._killed_at = time.monotonic()
-            async with Handler.connect(self._site.a.channel, {"deliver_otp": shopper.send_sms}) as handler:
-                await shopper.awaits(purchase, Status.AWAITS_OTP)
-                shopper.type_otp(purchase)
-                ended = await shopper.over(purchase, Status.SUCCESSFUL)
+            async with Handler.connect(self._site.a.channel, shopper.responders()) as handler:
+                ended = await shopper.enter_otp_by_d1(purchase)
+                await self._shopper.over(self._without_reply, Status.FAILED)
+                repeated = {request.WhichOneof("request") for request in handler.requests}
+                expect(repeated == {"consumer_information"}, f"the other handler got {repeated}")
                 attempt, call = handler.requests[0].attempt, purchase.calls[0]
                 return f"as attempt {attempt}; D1 had the reply after {call.milliseconds:.0f} ms; {ended}"
 
     async def _fallback(self) -> str:
         if self._without_reply is None:
             raise UnexpectedError("the handler got no callback")
-        await self._shopper.over(self._without_reply, Status.FAILED)
         call = self._without_reply.calls[0]
         expect(call.status == HTTPStatus.INTERNAL_SERVER_ERROR, f"D1 got HTTP {call.status}")
         return f"after {call.milliseconds:.0f} ms D1 got HTTP {call.status}; the purchase FAILED and was notified"

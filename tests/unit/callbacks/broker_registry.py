@@ -54,13 +54,21 @@ class CallbackRegistry:
         return Connected(self.broker, topics, max_in_flight)
 
     def ask(
-        self, name: str = "q", seconds: float = 8.0, *, topic: Topic = TOPICS[0], wait_for_handler: bool = True
+        self,
+        name: str = "q",
+        seconds: float = 8.0,
+        *,
+        topic: Topic = TOPICS[0],
+        max_handlers: int = 3,
+        wait_for_handler: bool = True,
     ) -> Callable[[], None]:
         def end(reply: callback.CallbackReply | NoReply) -> None:
             assert name not in self.ended
             self.ended[name] = reply
 
-        return self.broker.begin(a_request(topic, name), seconds, end, wait_for_handler=wait_for_handler)
+        return self.broker.begin(
+            a_request(topic, name), seconds, end, max_handlers=max_handlers, wait_for_handler=wait_for_handler
+        )
 
     def assert_nothing_is_left(self) -> None:
         assert self.broker.size[0] == 0

@@ -16,7 +16,7 @@ from gateway.callbacks.tokens import CallbackTokens
 from gateway.ports import CallbackOutcome, NoReply, outcome_of
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
-from tests.unit.callbacks.watch import MAX_SLOW_HANDLERS, OUTCOMES, Peer, Place, Request, Watch, fits
+from tests.unit.callbacks.watch import OUTCOMES, Peer, Place, Request, Watch, fits
 
 __all__ = ["WatchedBroker"]
 
@@ -301,7 +301,7 @@ def _latest(request: _Request) -> float:
     """Return until when a callback request may be sent to one more."""
     if not _last_is_here(request):
         return request.deadline
-    return -inf if len(request.peers) >= MAX_SLOW_HANDLERS else request.deadline - _MIN_PASS_ON_SECONDS
+    return -inf if len(request.peers) >= request.max_handlers else request.deadline - _MIN_PASS_ON_SECONDS
 
 
 def _wants_handler(request: _Request, now: float) -> bool:

@@ -163,7 +163,14 @@ def connect(watch: AnyWatch, step: Step) -> None:
 def begin(watch: AnyWatch, step: Step) -> None:
     if len(watch.requests) < _MAX_REQUESTS:
         seconds = _SECONDS[step.pick % len(_SECONDS)]
-        watch.begin(step.option // 4, TOPICS[step.topic], seconds, wait_for_handler=step.option % 4 != 0)
+        max_handlers = 1 + step.pick // len(_SECONDS) % 3
+        watch.begin(
+            step.option // 4,
+            TOPICS[step.topic],
+            seconds,
+            max_handlers=max_handlers,
+            wait_for_handler=step.option % 4 != 0,
+        )
 
 
 def _reply(watch: AnyWatch, step: Step) -> None:

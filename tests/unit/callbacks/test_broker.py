@@ -54,18 +54,20 @@ def test_a_free_place_goes_to_the_most_urgent_callback_of_all_kinds(registry: Ca
     assert handler.asked == ["most urgent", "urgent", "unhurried"]
 
 
-def test_at_half_of_the_time_that_is_left_another_handler_gets_it_up_to_three_and_any_of_them_may_reply(
-    registry: CallbackRegistry,
+@pytest.mark.parametrize("max_handlers", [1, 2, 3])
+def test_at_half_of_the_time_that_is_left_another_handler_gets_it_if_it_may_and_any_of_them_may_reply(
+    registry: CallbackRegistry, max_handlers: int
 ) -> None:
     handlers = [registry.connect() for _ in range(4)]
-    registry.ask(seconds=8.0)
+    registry.ask(seconds=8.0, max_handlers=max_handlers)
 
     for when, count in ((1003.999, 1), (1004.0, 2), (1006.0, 3), (1007.5, 3)):
         registry.clock.run_until(when)
-        assert [handler.asked for handler in handlers] == [["q"]] * count + [[]] * (4 - count)
+        had_it = min(count, max_handlers)
+        assert [handler.asked for handler in handlers] == [["q"]] * had_it + [[]] * (4 - had_it)
 
-    outcomes = [handler.reply() for handler in handlers[:3]]
-    assert outcomes == [ACCEPTED, ALREADY_ANSWERED, ALREADY_ANSWERED]
+    outcomes = [handler.reply() for handler in handlers[:max_handlers]]
+    assert outcomes == [ACCEPTED, *[ALREADY_ANSWERED] * (max_handlers - 1)]
     registry.assert_nothing_is_left()
 
 
@@ -84,7 +86,7 @@ def test_nobody_else_gets_it_because_a_handler_takes_too_long_if_there_is_next_t
 
 def test_a_handler_that_disconnects_is_replaced_however_little_time_there_is(registry: CallbackRegistry) -> None:
     handler = registry.connect()
-    registry.ask(seconds=8.0)
+    registry.ask(seconds=8.0, max_handlers=1)
     registry.clock.run_until(1007.875)
     handler.leave()
     registry.clock.run_until(1007.9375)

@@ -12,10 +12,8 @@ from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import a_request
 
-__all__ = ["MAX_SLOW_HANDLERS", "OUTCOMES", "BrokenPromiseError", "Peer", "Place", "Request", "Watch", "fits"]
+__all__ = ["OUTCOMES", "BrokenPromiseError", "Peer", "Place", "Request", "Watch", "fits"]
 
-MAX_SLOW_HANDLERS = 3
-"""How many handlers a callback request is sent to because those before were slow."""
 OUTCOMES = {value: name for name, value in callback.ReplyOutcome.items()}
 
 
@@ -48,6 +46,8 @@ class Request:
     place: Place
     topic: Topic
     deadline: float
+    max_handlers: int
+    """How many handlers it may be sent to because those before were slow."""
     wait_for_handler: bool
     token: str = ""
     abandon: Callable[[], None] = lambda: None
@@ -155,19 +155,22 @@ class Watch(ABC, Generic[P, R]):
     def part_from(self, peer: P) -> None:
         peer.place.registry.disconnect(peer.session)
 
-    def begin(self, number: int, topic: Topic, seconds: float, *, wait_for_handler: bool) -> None:
+    def begin(self, number: int, topic: Topic, seconds: float, *, max_handlers: int, wait_for_handler: bool) -> None:
         place = self.place(number)
         if place is None:
             return
         name, deadline = f"q{len(self.requests)}", self.clock.time() + seconds
-        request = self._request_type(name, place, topic, deadline, wait_for_handler)
-        self.tell(request, "begins at", place, "of", topic, "for", seconds, "s,", f"{wait_for_handler=}")
+        request = self._request_type(name, place, topic, deadline, max_handlers, wait_for_handler)
+        self.tell(
+            request, "begins at", place, "of", topic, "for", seconds, "s,", f"{max_handlers=}, {wait_for_handler=}"
+        )
         self.requests.append(request)
         self.begins(request)
         request.abandon = place.broker.begin(
             a_request(topic, name),
             seconds,
             lambda reply: self.has_ended(request, reply),
+            max_handlers=max_handlers,
             wait_for_handler=wait_for_handler,
         )
 

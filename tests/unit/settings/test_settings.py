@@ -31,6 +31,15 @@ def test_the_file_is_read(files: Files) -> None:
     assert [key.kid for key in settings.issuers["ISSUER0001"].assertion_keys] == ["assertion-1"]
 
 
+def test_a_kind_of_callback_keeps_its_default_where_its_table_does_not_name_it(files: Files) -> None:
+    callbacks = files.load(
+        rest="[callbacks.consumer_information]\ndeadline_seconds = 1\n[callbacks.deliver_otp]\ndeadline_seconds = 1"
+    ).callbacks
+
+    assert callbacks.consumer_information.deadline_seconds == callbacks.deliver_otp.deadline_seconds == 1
+    assert (callbacks.consumer_information.max_handlers, callbacks.deliver_otp.max_handlers) == (2, 1)
+
+
 def test_a_byte_order_mark_before_the_file_does_not_matter(files: Files) -> None:
     file = files.write(top="drain_grace_seconds = 2.5")
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())

@@ -36,6 +36,7 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
             {"d1": "connect_timeout_seconds = 5\ntotal_timeout_seconds = 4"},
         ),
         ("d1.max_connections ", "", {"d1": "max_connections = 0"}),
+        ("callbacks.deliver_otp.max_handlers ", "", {"rest": "[callbacks.deliver_otp]\nmax_handlers = 0"}),
         ("d1.assertion_audience ", "", {"d1": "assertion_audience = 5"}),
         ("d1.tls_ca_file ", "", {"d1": 'tls_ca_file = "{folder}"'}),
         ("d1.tls_ca_file ", "file not found: {folder}/missing.pem", {"d1": 'tls_ca_file = "{folder}/missing.pem"'}),

@@ -72,7 +72,9 @@ class Alliance:
             self.ended[name] = reply
 
         broker = self.gateways[gateway].broker
-        withdraw = broker.begin(a_request(TOPICS[0], name), seconds, end, wait_for_handler=wait_for_handler)
+        withdraw = broker.begin(
+            a_request(TOPICS[0], name), seconds, end, max_handlers=2, wait_for_handler=wait_for_handler
+        )
         self.arrive()
         return withdraw
 

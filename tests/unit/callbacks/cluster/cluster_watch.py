@@ -9,7 +9,7 @@ from gateway.callbacks.broker import Outcome
 from gateway.ports import CallbackOutcome, NoReply, outcome_of
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
-from tests.unit.callbacks.watch import MAX_SLOW_HANDLERS, OUTCOMES, Peer, Request, Watch, fits
+from tests.unit.callbacks.watch import OUTCOMES, Peer, Request, Watch, fits
 
 __all__ = ["Reply", "WatchedCluster"]
 
@@ -296,5 +296,5 @@ class WatchedCluster(Watch[_Peer, _Request]):
     def _check_attempts(self, request: _Request) -> None:
         if self.troubles > request.troubles or not self.network.is_calm:
             return
-        if sum(not peer.is_gone for peer in request.peers) > MAX_SLOW_HANDLERS:
-            self.broken("no more than three handlers get it because others are slow", request)
+        if sum(not peer.is_gone for peer in request.peers) > request.max_handlers:
+            self.broken("no more handlers get it because others are slow than may", request)

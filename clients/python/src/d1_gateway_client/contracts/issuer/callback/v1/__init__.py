@@ -975,10 +975,11 @@ class CallbackServiceSyncStub:
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
         - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
           that D1 called come first, as long as one of them has room.
-        - If the handler disconnects, the callback request goes to another one while time remains. If it takes longer than
-          half of the remaining time, another handler gets the request as well, but only while at least 0.2 s remain, and
-          not once three handlers have had it, disconnected ones included: slowness alone makes at most three handlers
-          deliver one OTP. `attempt` counts up; the first reply of any of them counts.
+        - If the handler disconnects, the callback request goes to another one while time remains. `attempt` counts up.
+        - A handler that is slow keeps `deliver_otp` and `authenticate` to itself: two handlers would send two OTPs. Of the
+          other kinds, which change nothing, a second handler gets the request as well if the first one takes longer than
+          half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting `max_handlers`
+          of each kind allows more or fewer. It counts all handlers that had the request, disconnected ones included.
         - A handler that took too long comes after the others until it replies to any callback request, even if that reply
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
@@ -1040,10 +1041,11 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         - Exactly one reply to a callback request counts and reaches D1. The acknowledgement says whether it was this one.
         - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
           that D1 called come first, as long as one of them has room.
-        - If the handler disconnects, the callback request goes to another one while time remains. If it takes longer than
-          half of the remaining time, another handler gets the request as well, but only while at least 0.2 s remain, and
-          not once three handlers have had it, disconnected ones included: slowness alone makes at most three handlers
-          deliver one OTP. `attempt` counts up; the first reply of any of them counts.
+        - If the handler disconnects, the callback request goes to another one while time remains. `attempt` counts up.
+        - A handler that is slow keeps `deliver_otp` and `authenticate` to itself: two handlers would send two OTPs. Of the
+          other kinds, which change nothing, a second handler gets the request as well if the first one takes longer than
+          half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting `max_handlers`
+          of each kind allows more or fewer. It counts all handlers that had the request, disconnected ones included.
         - A handler that took too long comes after the others until it replies to any callback request, even if that reply
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
