@@ -103,7 +103,7 @@ class Authentications:
         try:
             await self._authenticate(await self._areq(_DIRECTORY_SERVER_SILENT))
         except grpc.aio.AioRpcError as error:
-            return expect_error(error, error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT, error_pb2.ERROR_OUTCOME_REJECTED)
+            return expect_error(error, error_pb2.ERROR_REASON_THREE_DS_TIMED_OUT, error_pb2.ERROR_OUTCOME_UNKNOWN)
         raise UnexpectedError("the call succeeded")
 
     async def _broken(self) -> str:
