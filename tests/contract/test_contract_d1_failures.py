@@ -83,7 +83,7 @@ async def test_a_token_that_d1_forgot_is_replaced_unnoticed(running: Running, rp
 _UNREADABLE = ("", "no JSON", "[]", "{}")
 _CARD_BODIES = ('{"cardId":1}', '{"cardId":""}', '{"cardId":"a/b"}', "[" * 10_000)
 _HISTORY_BODIES = (
-    '{"operations":[{}],"remainingOperations":0}',
+    '{"operations":{},"remainingOperations":0}',
     '{"operations":[],"remainingOperations":1}',
     '{"operationId":"op-2","operation":"3DS_FRICTIONLESS","status":"SUCCESSFUL","startTime":"now"}',
 )
