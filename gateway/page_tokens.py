@@ -20,7 +20,7 @@ class PageTokens:
     rpc: str
     """The list's rpc, for example ``ListSubscriptions``."""
     scope: tuple[str, ...]
-    """What the request must repeat from page to page: the issuer, then the other fields that choose the list."""
+    """What must stay the same from page to page: the caller, the issuer, then the other fields that choose the list."""
 
     def encode(self, place: bytes) -> str:
         """Return a page token: the base64url of its version, a digest and the place where the list continues.
@@ -44,8 +44,8 @@ class PageTokens:
             place = b""
         if self.encode(place) != token:
             raise self.invalid(
-                "This page token was issued for another request, or is damaged: send the next_page_token of the page "
-                "before, unchanged, or none to start again.",
+                "This page token was issued for another request or caller, or is damaged: send the next_page_token of "
+                "the page before, unchanged, or none to start again.",
                 error_pb2.ERROR_OUTCOME_NOT_SENT,
             )
         return place

@@ -48,7 +48,7 @@ _EMPTY = _Slice(0, (), 0)
 
 
 async def read_page(
-    history: OperationHistory, card_id: str, page_size: int, page_token: str, call: Call
+    history: OperationHistory, card_id: str, page_size: int, page_token: str, tokens: PageTokens, call: Call
 ) -> history_pb2.ListThreeDSOperationsResponse:
     """Read a page of a card's operations, newest first.
 
@@ -59,14 +59,15 @@ async def read_page(
         card_id: The card.
         page_size: The most operations to return, 1 to 50.
         page_token: The token of the previous page; empty for the first page.
+        tokens: The page tokens of this list.
         call: The issuer and the deadline.
 
     Raises:
         GatewayError: PAGE_TOKEN_INVALID, or an error of the history.
     """
     if page_token:
-        anchor = decode(page_token, call.issuer_id, card_id)
-        found = await _read_behind(anchor, history, card_id, page_size, call)
+        anchor = decode(page_token, tokens)
+        found = await _read_behind(anchor, history, card_id, page_size, tokens, call)
     else:
         page = await history.list_operations(card_id, 0, page_size, call)
         found = _Slice(0, page.operations, page.remaining)
@@ -75,11 +76,13 @@ async def read_page(
     response = history_pb2.ListThreeDSOperationsResponse(operations=operations, remaining_operation_count=remaining)
     if remaining:
         last = Anchor(operations[-1].operation_id, found.offset + len(operations) - 1)
-        response.next_page_token = encode(last, call.issuer_id, card_id)
+        response.next_page_token = encode(last, tokens)
     return response
 
 
-async def _read_behind(anchor: Anchor, history: OperationHistory, card_id: str, page_size: int, call: Call) -> _Slice:
+async def _read_behind(
+    anchor: Anchor, history: OperationHistory, card_id: str, page_size: int, tokens: PageTokens, call: Call
+) -> _Slice:
     """Read what follows an anchor: at least one operation, unless there is none.
 
     Raises:
@@ -101,28 +104,24 @@ async def _read_behind(anchor: Anchor, history: OperationHistory, card_id: str, 
         else:
             return _EMPTY
         limit = MAX_READ_SIZE
-    raise _tokens(call.issuer_id, card_id).invalid(
+    raise tokens.invalid(
         "Too many operations are new since this page token was issued; start again without one.",
         error_pb2.ERROR_OUTCOME_REJECTED,
     )
 
 
-def encode(anchor: Anchor, issuer_id: str, card_id: str) -> str:
+def encode(anchor: Anchor, tokens: PageTokens) -> str:
     """Return the page token that continues after an anchor: its offset and the operation's id."""
     place = anchor.offset.to_bytes(_OFFSET_BYTES) + anchor.operation_id.encode()
-    return _tokens(issuer_id, card_id).encode(place)
+    return tokens.encode(place)
 
 
-def decode(token: str, issuer_id: str, card_id: str) -> Anchor:
+def decode(token: str, tokens: PageTokens) -> Anchor:
     """Parse a page token.
 
     Raises:
-        GatewayError: PAGE_TOKEN_INVALID if the token is not for this card of this issuer.
+        GatewayError: PAGE_TOKEN_INVALID if the token is not one of this list.
     """
-    place = _tokens(issuer_id, card_id).decode(token)
+    place = tokens.decode(token)
     offset, operation_id = place[:_OFFSET_BYTES], place[_OFFSET_BYTES:]
     return Anchor(operation_id.decode(errors="replace"), int.from_bytes(offset))
-
-
-def _tokens(issuer_id: str, card_id: str) -> PageTokens:
-    return PageTokens("ListThreeDSOperations", (issuer_id, card_id))

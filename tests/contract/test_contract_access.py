@@ -111,6 +111,28 @@ async def test_a_grant_holds_for_its_rpcs_and_issuers_alone(sandbox: Sandbox, tm
             assert failure.message.endswith(f"CardService/SuspendCard to {STRANGER} for issuer {issuer_id}; {_ASK}")
 
 
+async def test_a_page_token_of_another_caller_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    used = settings_for(sandbox, tmp_path)
+    both = tmp_path / "policy-of-both.toml"
+    grants = 'grants = [{ rpcs = ["issuer.notification.v1.NotificationService/*"], issuers = ["*"] }]'
+    both.write_text(f'{used.access.policy_file.read_text()}\n[[callers]]\nidentity = "{STRANGER}"\n{grants}\n')
+    used = used.model_copy(update={"access": AccessSettings(policy_file=both)})
+    async with running_gateway(sandbox, used) as running, as_stranger(running) as channel:
+        for name in ("billing", "fraud"):
+            request = notification.ResetSubscriptionRequest(
+                subscription=name, position=notification.START_POSITION_LATEST
+            )
+            await running.notifications.ResetSubscription(request, timeout=10)
+        first = await running.notifications.ListSubscriptions(
+            notification.ListSubscriptionsRequest(page_size=1), timeout=10
+        )
+        second = notification.ListSubscriptionsRequest(page_token=first.next_page_token)
+        failure = await failure_of(NotificationServiceStub(channel).ListSubscriptions(second, timeout=10))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
+        page = await running.notifications.ListSubscriptions(second, timeout=10)
+        assert [each.name for each in page.subscriptions] == ["fraud"]
+
+
 async def test_one_denied_issuer_is_one_line_in_the_log(sandbox: Sandbox, tmp_path: Path) -> None:
     async with granted(sandbox, tmp_path, "issuer.card.v1.CardService/*") as channel:
         for request_id in ("", str(uuid4())):

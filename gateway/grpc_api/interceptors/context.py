@@ -2,14 +2,21 @@
 
 import asyncio
 
+from gateway.auth import grant
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.logging import correlation
 from gateway.ports import Call
 
-__all__ = ["outbound"]
+__all__ = ["caller_identity", "outbound"]
 
 _MAX_RESERVE_SECONDS = 0.1
 _RESERVE_FRACTION = 0.1
+
+
+def caller_identity() -> str:
+    """Return the identity of the rpc's caller; empty outside of an rpc."""
+    current = grant.current()
+    return "" if current is None else current.caller.identity
 
 
 def outbound(issuer_id: str, context: Context) -> Call:

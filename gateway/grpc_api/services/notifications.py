@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import FieldViolation, GatewayError, shown
 from gateway.grpc_api.interceptors.chain import Context, Handler
+from gateway.grpc_api.interceptors.context import caller_identity
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope
 from gateway.notifications.start import Start
@@ -83,7 +84,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
         """List a page of an issuer's subscriptions."""
         del context
         issuer_id, size = request.issuer_id, min(request.page_size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
-        tokens = PageTokens("ListSubscriptions", (issuer_id,))
+        tokens = PageTokens("ListSubscriptions", (caller_identity(), issuer_id))
         after = tokens.decode(request.page_token).decode(errors="replace") if request.page_token else ""
         bounds = await self._log.bounds()
         # One more, to know whether another page follows.

@@ -1,8 +1,9 @@
 """ThreeDSOperationService: forwards each rpc to the history at the card platform."""
 
 from gateway.grpc_api.interceptors.chain import Context
-from gateway.grpc_api.interceptors.context import outbound
+from gateway.grpc_api.interceptors.context import caller_identity, outbound
 from gateway.history import pagination
+from gateway.page_tokens import PageTokens
 from gateway.ports import OperationHistory
 from issuer.threeds.v1 import history_pb2, service_pb2_grpc
 
@@ -23,7 +24,8 @@ class ThreeDSOperationServicer(service_pb2_grpc.ThreeDSOperationServiceServicer)
         """List a card's operations."""
         call = outbound(request.issuer_id, context)
         page_size = min(request.page_size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
-        return await pagination.read_page(self._history, request.card_id, page_size, request.page_token, call)
+        tokens = PageTokens("ListThreeDSOperations", (caller_identity(), request.issuer_id, request.card_id))
+        return await pagination.read_page(self._history, request.card_id, page_size, request.page_token, tokens, call)
 
     async def GetThreeDSOperation(
         self, request: history_pb2.GetThreeDSOperationRequest, context: Context

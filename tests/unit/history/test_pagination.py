@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import ErrorOutcome, GatewayError
 from gateway.history.pagination import MAX_READ_SIZE, MAX_READS, Anchor, decode, encode, read_page
+from gateway.page_tokens import PageTokens
 from gateway.ports import Call, HistoryPage
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import history_pb2, operation_pb2
@@ -82,10 +83,14 @@ tellings = st.sampled_from(["tells", "does not tell"])
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 
 
+def tokens(issuer_id: str = ISSUER, card_id: str = CARD) -> PageTokens:
+    return PageTokens("ListThreeDSOperations", ("caller", issuer_id, card_id))
+
+
 async def page_of(
     history: FakeOperationHistory, size: int, token: str = ""
 ) -> history_pb2.ListThreeDSOperationsResponse:
-    return await read_page(history, CARD, size, token, CALL)
+    return await read_page(history, CARD, size, token, tokens(), CALL)
 
 
 def ids_of(page: history_pb2.ListThreeDSOperationsResponse) -> list[str]:
@@ -95,7 +100,7 @@ def ids_of(page: history_pb2.ListThreeDSOperationsResponse) -> list[str]:
 def refused(token: str, issuer_id: str = ISSUER, card_id: str = CARD) -> ErrorOutcome:
     """Have a token refused, and return the outcome that is told."""
     with pytest.raises(GatewayError) as caught:
-        decode(token, issuer_id, card_id)
+        decode(token, tokens(issuer_id, card_id))
     assert caught.value.reason == error_pb2.ERROR_REASON_PAGE_TOKEN_INVALID
     assert [violation.field for violation in caught.value.violations] == ["page_token"]
     return caught.value.outcome
@@ -191,15 +196,15 @@ def test_a_token_is_read_back_as_it_was_written_and_keeps_its_contract(
     operation_id: str, offset: int, card_id: str
 ) -> None:
     anchor = Anchor(operation_id, offset)
-    token = encode(anchor, ISSUER, card_id)
+    token = encode(anchor, tokens(card_id=card_id))
 
-    assert decode(token, ISSUER, card_id) == anchor
+    assert decode(token, tokens(card_id=card_id)) == anchor
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,512}", token)
 
 
 @given(st.data())
 def test_a_token_with_one_character_changed_is_refused(data: st.DataObject) -> None:
-    token = encode(Anchor("op-1", 9), ISSUER, CARD)
+    token = encode(Anchor("op-1", 9), tokens())
     place = data.draw(st.integers(0, len(token) - 1))
     character = data.draw(st.characters(codec="utf-8").filter(lambda other: other != token[place]))
 
@@ -208,7 +213,7 @@ def test_a_token_with_one_character_changed_is_refused(data: st.DataObject) -> N
 
 @given(st.data())
 def test_a_token_with_a_piece_missing_or_added_is_refused(data: st.DataObject) -> None:
-    token = encode(Anchor("op-1", 9), ISSUER, CARD)
+    token = encode(Anchor("op-1", 9), tokens())
     cut = data.draw(st.integers(0, len(token) - 1))
 
     refused(token[:cut])

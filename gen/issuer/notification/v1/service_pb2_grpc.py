@@ -149,7 +149,7 @@ class NotificationServiceServicer:
 
         Changes nothing.
 
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this caller and issuer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

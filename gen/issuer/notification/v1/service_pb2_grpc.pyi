@@ -93,7 +93,7 @@ class NotificationServiceStub:
 
     Changes nothing.
 
-    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this caller and issuer.
     """
     ResetSubscription: _grpc.UnaryUnaryMultiCallable[_messages_pb2.ResetSubscriptionRequest, _messages_pb2.ResetSubscriptionResponse]
     """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if
@@ -191,7 +191,7 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
 
     Changes nothing.
 
-    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this caller and issuer.
     """
     ResetSubscription: _aio.UnaryUnaryMultiCallable[_messages_pb2.ResetSubscriptionRequest, _messages_pb2.ResetSubscriptionResponse]  # type: ignore[assignment]
     """Moves a subscription's committed cursor, back or forth; the next watch begins there. Creates the subscription if
@@ -310,7 +310,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Changes nothing.
 
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this caller and issuer.
         """
 
     @_abc_1.abstractmethod

@@ -291,8 +291,8 @@ class ThreeDSOperationServiceServicer:
         Changes nothing.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
-        about a thousand operations have arrived since the gateway returned it.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this caller, issuer and
+        card, or about a thousand operations have arrived since the gateway returned it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -217,8 +217,8 @@ class ThreeDSOperationServiceStub:
     Changes nothing.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
-      about a thousand operations have arrived since the gateway returned it.
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this caller, issuer and
+      card, or about a thousand operations have arrived since the gateway returned it.
     """
     GetThreeDSOperation: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetThreeDSOperationRequest, _history_pb2.GetThreeDSOperationResponse]
     """Gets one operation of a card.
@@ -247,8 +247,8 @@ class ThreeDSOperationServiceAsyncStub(ThreeDSOperationServiceStub):
     Changes nothing.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
-      about a thousand operations have arrived since the gateway returned it.
+    - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this caller, issuer and
+      card, or about a thousand operations have arrived since the gateway returned it.
     """
     GetThreeDSOperation: _aio.UnaryUnaryMultiCallable[_history_pb2.GetThreeDSOperationRequest, _history_pb2.GetThreeDSOperationResponse]  # type: ignore[assignment]
     """Gets one operation of a card.
@@ -280,8 +280,8 @@ class ThreeDSOperationServiceServicer(metaclass=_abc_1.ABCMeta):
         Changes nothing.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
-          about a thousand operations have arrived since the gateway returned it.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this caller, issuer and
+          card, or about a thousand operations have arrived since the gateway returned it.
         """
 
     @_abc_1.abstractmethod

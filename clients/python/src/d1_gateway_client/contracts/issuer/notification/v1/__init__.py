@@ -720,7 +720,7 @@ class NotificationServiceSyncStub:
 
         Changes nothing.
 
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this caller and issuer.
         """
 
         return self._channel.unary_unary(
@@ -903,7 +903,7 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
 
         Changes nothing.
 
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this issuer.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token was not issued by ListSubscriptions for this caller and issuer.
         """
 
         return await self._unary_unary(

@@ -3672,8 +3672,8 @@ class ThreeDsOperationServiceSyncStub:
         Changes nothing.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
-          about a thousand operations have arrived since the gateway returned it.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this caller, issuer and
+          card, or about a thousand operations have arrived since the gateway returned it.
         """
 
         return self._channel.unary_unary(
@@ -3724,8 +3724,8 @@ class ThreeDsOperationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Changes nothing.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
-        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this issuer and card, or
-          about a thousand operations have arrived since the gateway returned it.
+        - INVALID_ARGUMENT (PAGE_TOKEN_INVALID): the token is not one of ListThreeDSOperations for this caller, issuer and
+          card, or about a thousand operations have arrived since the gateway returned it.
         """
 
         return await self._unary_unary(
