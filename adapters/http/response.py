@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from gateway.json_input import InvalidJsonError, read_object
+from gateway.formats.json_input import InvalidJsonError, read_object
 
 __all__ = ["UpstreamResponse"]
 
@@ -35,7 +35,7 @@ class UpstreamResponse:
         return self._json is None and bool(self.body.strip())
 
     def json_object(self) -> dict[str, Any] | None:
-        """Return the body as a JSON object; None if `gateway.json_input.read_object` refuses it."""
+        """Return the body as a JSON object; None if `gateway.formats.json_input.read_object` refuses it."""
         return self._json
 
 

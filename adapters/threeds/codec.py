@@ -16,7 +16,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway.json_input import struct_of, value_of
+from gateway.formats.json_input import struct_of, value_of
 from gateway.threeds.rules.codes import Codes, codes_of, enum_beside
 from gateway.threeds.rules.structs import struct_to_json, value_to_json
 from gateway.threeds.rules.tables import MESSAGES, Row, objects, table

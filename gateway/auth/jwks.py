@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from gateway.aio.clock import every
 from gateway.auth.jose import from_base64url
 from gateway.auth.jwks_sources import Source, SourceError
-from gateway.json_input import InvalidJsonError, read_object, without_nulls
+from gateway.formats.json_input import InvalidJsonError, read_object, without_nulls
 
 __all__ = ["Algorithm", "Jwks", "Keys", "parse"]
 

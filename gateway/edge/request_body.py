@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from gateway.aio import http_server
 from gateway.edge.responses import HttpError
-from gateway.json_input import InvalidJsonError, read_object
+from gateway.formats.json_input import InvalidJsonError, read_object
 
 __all__ = ["BODY_SECONDS", "read_body", "read_json"]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway.page_tokens import PageTokens
+from gateway.formats.page_tokens import PageTokens
 from gateway.ports import Call, OperationHistory
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import history_pb2, operation_pb2

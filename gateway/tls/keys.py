@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from gateway.json_input import read_object, without_nulls
+from gateway.formats.json_input import read_object, without_nulls
 from gateway.settings import SettingsError
 
 __all__ = ["is_encrypted", "load", "only_line", "open_pem", "read_passphrase"]

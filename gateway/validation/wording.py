@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from protovalidate import Violation
 
 from gateway.errors import FieldViolation
-from gateway.patterns import in_words
+from gateway.formats.patterns import in_words
 from gateway.validation.annotations import field_rules
 
 __all__ = ["field_violation"]

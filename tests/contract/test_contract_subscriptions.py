@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.page_tokens import PageTokens
+from gateway.formats.page_tokens import PageTokens
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.contract.watching import EARLIEST, end_of_log, later, notify, watching
 from tests.running import SECOND_ISSUER, Failure, Running, failure_of

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from gateway.json_input import MAX_LEVELS
+from gateway.formats.json_input import MAX_LEVELS
 from sandbox.d1.callbacks.edge_client import EdgeCredentials
 from sandbox.d1.model.contract import EDGE_TOKEN_PATH
 from tests.e2e.canary_media import Evidence, Medium

@@ -7,7 +7,7 @@ from adapters.d1.api.client import D1Client
 from adapters.d1.api.endpoints import DEFAULT_REASON_CODE, FIELDS, body, word
 from adapters.d1.api.errors import contract_broken
 from adapters.d1.api.jwe import encrypt_credentials
-from gateway.json_input import fill_struct
+from gateway.formats.json_input import fill_struct
 from gateway.ports import Call
 from issuer.card.v1 import messages_pb2 as card
 

@@ -21,7 +21,7 @@ from adapters.d1.api.keys import IssuerKeys
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
-from gateway.json_input import without_nulls
+from gateway.formats.json_input import without_nulls
 from gateway.settings import UpstreamSettings
 
 __all__ = ["TokenSource", "sign_assertion"]

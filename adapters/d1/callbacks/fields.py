@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from gateway.edge.responses import HttpError
-from gateway.json_input import fill_struct
+from gateway.formats.json_input import fill_struct
 
 __all__ = ["CARD_ID", "CONSUMER_ID", "OPERATION_ID", "FieldError", "Fields", "parse_time"]
 
@@ -90,7 +90,7 @@ class Fields:
         return None
 
     def rest_into(self, struct: struct_pb2.Struct) -> None:
-        """Copy the remaining fields into a Struct, as `gateway.json_input.fill_struct` writes it."""
+        """Copy the remaining fields into a Struct, as `gateway.formats.json_input.fill_struct` writes it."""
         fill_struct(struct, self._values)
 
     def __bool__(self) -> bool:

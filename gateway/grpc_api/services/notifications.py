@@ -7,13 +7,13 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.errors import FieldViolation, GatewayError, shown
+from gateway.formats.page_tokens import PageTokens
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.grpc_api.interceptors.context import caller_identity
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope
 from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
-from gateway.page_tokens import PageTokens
 from gateway.ports import EventLog, LogBounds, StoredSubscription
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification

@@ -1,9 +1,9 @@
 """ThreeDSOperationService: forwards each rpc to the history at the card platform."""
 
+from gateway.formats.page_tokens import PageTokens
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.grpc_api.interceptors.context import caller_identity, outbound
 from gateway.history import pagination
-from gateway.page_tokens import PageTokens
 from gateway.ports import OperationHistory
 from issuer.threeds.v1 import history_pb2, service_pb2_grpc
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from gateway.patterns import in_words
+from gateway.formats.patterns import in_words
 from gateway.threeds.rules.tables import Row
 
 __all__ = ["FORMATS", "Requirement", "count_requirements", "expand", "json_requirements", "text_requirements"]

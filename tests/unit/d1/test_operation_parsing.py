@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.d1.callbacks.fields import Fields
 from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation, state_text
-from gateway.json_input import MAX_LEVELS
+from gateway.formats.json_input import MAX_LEVELS
 from gateway.notifications import batch_encoding
 from gateway.ports import Event, EventKind, StoredEvent
 from issuer.consumer.v1 import operation_pb2 as consumer

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ErrorOutcome, GatewayError
+from gateway.formats.page_tokens import PageTokens
 from gateway.history.pagination import MAX_READ_SIZE, MAX_READS, Anchor, decode, encode, read_page
-from gateway.page_tokens import PageTokens
 from gateway.ports import Call, HistoryPage
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import history_pb2, operation_pb2

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters.threeds.codec import UnreadableError, UnwritableError, decode, encode, to_body
-from gateway.json_input import HugeNumber
+from gateway.formats.json_input import HugeNumber
 from gateway.threeds.rules.codes import codes_of
 from gateway.threeds.rules.formats import expand
 from gateway.threeds.rules.tables import MESSAGES, VERSIONS, Row, objects, table

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.patterns import in_words
+from gateway.formats.patterns import in_words
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.page_tokens import PageTokens
+from gateway.formats.page_tokens import PageTokens
 from issuer.common.v1 import error_pb2
 
 TOKENS = PageTokens("ListSubscriptions", ("ISSUER0001",))

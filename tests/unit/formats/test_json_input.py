@@ -7,7 +7,7 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.json_input import MAX_LEVELS, HugeNumber, InvalidJsonError, read_object, struct_of
+from gateway.formats.json_input import MAX_LEVELS, HugeNumber, InvalidJsonError, read_object, struct_of
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TEXTS = st.text(st.characters() | st.sampled_from("\ud83d\ude00\ud800\udfff\\u\"'"), max_size=6)

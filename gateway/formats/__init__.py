@@ -1,0 +1,1 @@
+"""How data is written: JSON from outside, page tokens, and patterns in words."""
