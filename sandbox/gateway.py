@@ -134,7 +134,7 @@ async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subproces
     try:
         async with asyncio.timeout(_READY_SECONDS):
             # Another process's file sends no events.
-            while (ready := _ready(log)) is None and process.returncode is None:  # noqa: ASYNC110
+            while (ready := _ready(log)) is None and process.returncode is None:  # noqa: ASYNC110  a process has no event for it
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         await _end(process, signal.SIGKILL)

@@ -167,7 +167,7 @@ class NatsServer:
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 # Another process sends no events.
-                while process is not None and process.returncode is None and not await self.monitor.is_healthy():  # noqa: ASYNC110
+                while process is not None and process.returncode is None and not await self.monitor.is_healthy():  # noqa: ASYNC110  a process has no event for it
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             await self.kill()

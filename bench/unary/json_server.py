@@ -93,7 +93,7 @@ async def _serve(surroundings: Surroundings) -> None:
         serving = asyncio.create_task(server.serve([listener]))
         async with asyncio.timeout(_START_SECONDS):
             # uvicorn sends no event for it.
-            while not server.started:  # noqa: ASYNC110
+            while not server.started:  # noqa: ASYNC110  a process has no event for it
                 await asyncio.sleep(0.01)
         collect_rarely()
         await serve_counts([listener.getsockname()[1]], lambda: 0)

@@ -156,7 +156,7 @@ class Turns:
     async def _reach(self, server: Server, count: int, loading: "asyncio.Task[Sequence[Answered]]") -> _Reading:
         """Wait until the server has processed a number of requests, or the load ends."""
         # Polled: an event for each request would be extra work for the server.
-        while (reading := await self._read(server)).count < count and not loading.done():  # noqa: ASYNC110
+        while (reading := await self._read(server)).count < count and not loading.done():  # noqa: ASYNC110  a process has no event for it
             await asyncio.sleep(_LOOK_SECONDS)
         return reading
 

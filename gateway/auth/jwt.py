@@ -124,7 +124,7 @@ class TokenVerifier:
         except ExpiredTokenError as error:
             raise InvalidToken("expired", _EXPIRED) from error
         except (InvalidClaimError, MissingClaimError) as error:
-            # The signature is valid: whoever holds the token may know.
+            # The signature is valid: the holder of the token may know.
             raise InvalidToken(
                 f"{type(error).__name__} {error.claim}",
                 f"The bearer token is not accepted: its claim {error.claim} is missing or not as required here.",

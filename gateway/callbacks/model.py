@@ -40,8 +40,8 @@ KINDS = tuple(request.name for request in callback.CallbackRequest.DESCRIPTOR.on
 """All kinds of callbacks."""
 
 MIN_PASS_ON_SECONDS = 0.2
-"""The time left below which a callback request is no longer passed on because of slowness. The next handler could
-hardly reply in time, yet would do the work again."""
+"""Minimum time left for slowness to give a callback request to another handler. With less, that one could hardly reply
+in time, yet would do the work again."""
 
 
 class RemoteId(NamedTuple):
@@ -144,7 +144,7 @@ class PendingCallback:
     on_end: OnEnd | None
     """None once the callback has ended."""
     max_handlers: int
-    """The number of handlers after which it is no longer passed on because of slowness. Each may do the work."""
+    """Maximum number of handlers that slowness alone gives it to. Each may do the work."""
     wait_for_handler: bool
     tried: "dict[HandlerSession | RemoteId, HandlerSession]" = field(default_factory=dict)
     """All handlers that got the callback request, in order, disconnected ones included."""

@@ -29,7 +29,7 @@ class KeyValueStore(Protocol):
         ...
 
     async def wait(self, key: str, seconds: float) -> bytes | None:
-        """Return a value as soon as it exists, whoever stores it; None if it does not exist in the end.
+        """Return a value as soon as it is stored, by any gateway; None if it is not in time.
 
         A value that exists only in between may be missed.
         """

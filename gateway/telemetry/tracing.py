@@ -96,10 +96,10 @@ def configured(environment: Mapping[str, str] | None = None) -> Tracing:
 def _exporting() -> "TracerProvider":
     """Return a provider that exports by OTLP over HTTP, configured by the environment's ``OTEL_*`` variables."""
     # The extra `otel` is optional, and slow to import.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  only with the extra
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource  # noqa: PLC0415  only with the extra
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  only with the extra
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415  only with the extra
 
     resource = Resource.create({SERVICE_NAME: "d1-gateway"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)

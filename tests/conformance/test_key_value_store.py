@@ -129,7 +129,7 @@ async def test_what_one_gateway_has_put_another_one_gets_at_once(shared_engine: 
 
 
 _WITHOUT_WAKING_SECONDS = 0.8
-"""Whoever waits for a value looks for it once a second without being woken."""
+"""A waiter looks for its value once a second even if nothing wakes it."""
 
 
 async def seconds_until_woken(
@@ -160,7 +160,7 @@ async def test_a_value_that_is_there_is_not_waited_for_and_one_that_never_comes_
     assert asyncio.get_running_loop().time() >= began + 0.2
 
 
-async def test_whoever_waits_for_a_value_gets_it_as_soon_as_it_is_put(entries: KeyValueStore) -> None:
+async def test_a_waiter_gets_a_value_as_soon_as_it_is_put(entries: KeyValueStore) -> None:
     for number, put in enumerate((entries.put, entries.put_if_absent)):
         key = f"key-{number}"
         other, left = asyncio.create_task(entries.wait(f"{key}-", 60)), asyncio.create_task(entries.wait(key, 60))

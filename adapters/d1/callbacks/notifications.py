@@ -99,7 +99,7 @@ class Notifications:
 
 
 def _operations(body: dict[str, Any]) -> Iterator[tuple[str, Fields]]:
-    """Yield the operations of a notification, with the path of each in a batch. What stands beside counts for each."""
+    """Yield the operations of a notification, each with its path in a batch. Fields beside the list count for each."""
     items = body.get(d1.BATCH)
     operation_id = body.get(d1.ThreeDSOperation.OPERATION_ID)
     if not isinstance(items, list) or (isinstance(operation_id, str) and OPERATION_ID.fullmatch(operation_id)):

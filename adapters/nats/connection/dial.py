@@ -140,8 +140,8 @@ async def hang_up(client: Client) -> None:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await client.close()
     # A client whose closing failed midway considers itself closed, but leaves these tasks behind.
-    for subscription in tuple(client._subs.values()):  # noqa: SLF001
-        subscription._stop_processing()  # noqa: SLF001
+    for subscription in tuple(client._subs.values()):  # noqa: SLF001  nats-py has no public way
+        subscription._stop_processing()  # noqa: SLF001  nats-py has no public way
 
 
 def discovered(client: Client, server: Server) -> list[Server]:
@@ -198,8 +198,8 @@ async def _connect(
 
 def _is_encrypted(client: Client) -> bool:
     # There is no public attribute. If these private ones change, connections with TLS fail rather than go unencrypted.
-    transport = client._transport  # noqa: SLF001
-    writer = transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001
+    transport = client._transport  # noqa: SLF001  nats-py has no public way
+    writer = transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001  nats-py has no public way
     return writer is not None and writer.get_extra_info("ssl_object") is not None
 
 
