@@ -205,9 +205,8 @@ class FakeEventLog:
         await self._reach()
         first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
         standing = self.subscriptions.get((issuer_id, name), first)
-        if standing.fencing_token != fencing_token:
-            return None
-        return self._store(standing.reset_to(sequence, commit_time_ms))
+        changed = standing.reset_to(sequence, commit_time_ms, fencing_token)
+        return None if changed is None else self._store(changed)
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         await self._reach()

@@ -1,13 +1,12 @@
-"""Checks the options that give contracts a home in each language: ``python tools/contract_options.py IMAGE``.
+"""Checks the options that give contracts a home in each language.
 
 All of them follow from the package and the file's name. A file that strays breaks its callers late, when they compile:
 Go refuses to import it, and Java finds two classes of one name.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
@@ -61,8 +60,3 @@ def _clashes(contracts: list[FileDescriptorProto]) -> Iterator[str]:
         outer = file.options.java_outer_classname
         if names[file.options.java_package, outer] > 1:
             yield f"{file.name}: {file.options.java_package} has another class {outer}"
-
-
-if __name__ == "__main__":
-    found = violations(FileDescriptorSet.FromString(Path(sys.argv[1]).read_bytes()))
-    sys.exit("\n".join(found) or None)

@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2
 from protovalidate import ViolationPb
 
+from tools.contract_options import violations
 from tools.repeat_safety import faults
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,10 +135,10 @@ def check(scratch: Path) -> None:
     for package, (released, rules) in RELEASED.items():
         image = _image(scratch, package, "--include_source_info")
         _run("buf", "lint", image, "--path", package, "--config", "buf.yaml")
-        _run(sys.executable, ROOT / "tools" / "contract_options.py", image)
         _run("buf", "breaking", image, "--against", released, "--path", package, "--config", rules)
-        if undecided := faults(descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())):
-            sys.exit("\n".join(undecided))
+        files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+        if found := [*violations(files), *faults(files)]:
+            sys.exit("\n".join(found))
     for folder, write in _WRITTEN.items():
         fresh, committed = _files(write(scratch)), _files(folder)
         drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))

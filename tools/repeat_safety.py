@@ -9,7 +9,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions
+from google.protobuf.descriptor_pb2 import (
+    FileDescriptorProto,
+    FileDescriptorSet,
+    MethodDescriptorProto,
+    MethodOptions,
+    ServiceDescriptorProto,
+)
 
 __all__ = ["faults", "is_idempotent"]
 
@@ -23,8 +29,7 @@ _WORDS: Final[Mapping[int, str]] = MappingProxyType(
 """How the paragraph on repeats begins in an rpc's comment, by level."""
 
 _SERVICE: Final = FileDescriptorProto.SERVICE_FIELD_NUMBER
-_METHOD: Final = 2
-"""The field number of ``ServiceDescriptorProto.method``."""
+_METHOD: Final = ServiceDescriptorProto.METHOD_FIELD_NUMBER
 
 
 def is_idempotent(method: MethodDescriptorProto) -> bool:

@@ -136,12 +136,9 @@ class SqliteEventLog:
         Returns the stored subscription; None, without a change, if its latest fencing token is another one.
         """
         first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
-
-        def change(standing: StoredSubscription | None) -> StoredSubscription | None:
-            before = standing or first
-            return before.reset_to(sequence, commit_time_ms) if before.fencing_token == fencing_token else None
-
-        return await self._change(issuer_id, name, change)
+        return await self._change(
+            issuer_id, name, lambda standing: (standing or first).reset_to(sequence, commit_time_ms, fencing_token)
+        )
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""

@@ -131,7 +131,7 @@ class TokenVerifier:
             ) from error
         except JoseError as error:
             # Only the class, because the text may quote the token.
-            raise InvalidToken(f"{type(error).__name__}") from error
+            raise InvalidToken(type(error).__name__) from error
         except (ValueError, TypeError) as error:
             raise InvalidToken("malformed payload") from error
         return VerifiedToken(claims["sub"], claims["exp"], _bound_to(claims))

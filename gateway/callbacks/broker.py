@@ -316,12 +316,11 @@ class Broker:
     def _end(self, pending: PendingCallback, reply: callback.CallbackReply | None) -> None:
         """Report the end, once. Handlers with the callback request hold it until they reply."""
         on_end, pending.on_end = pending.on_end, None
-        no_reply = pending.no_reply
         pending.set_timer(None)
         self._stop_waiting(pending)
         self._forget_if_idle(pending)
         if on_end is not None:
-            on_end(no_reply if reply is None else reply)
+            on_end(pending.no_reply if reply is None else reply)
 
     def _withdraw(self, pending: PendingCallback) -> None:
         """Take a callback request that is over back from the handlers that have not read it.

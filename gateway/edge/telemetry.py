@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Histogram
 
 from gateway.auth.issuers import Issuers
@@ -58,25 +58,19 @@ class EdgeTelemetry:
                     response = await handler(request)
                 except Exception as error:
                     failure = http_error_of(error)
-                    status = _NONE if is_caller_gone(request) else failure.status
-                    seconds = self._count(route, method, status, started)
-                    if status != _NONE:
-                        span.set_attribute("http.response.status_code", status)
+                    facts = self._ended(request, span, route, method, failure.status, started)
                     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                         fail(span, str(failure.status))
-                    _log_failure(request, _facts(request, route, method, status, seconds), failure, error)
+                    _log_failure(request, facts, failure, error)
                     raise
-                status = _NONE if is_caller_gone(request) else response.status
-                seconds = self._count(route, method, status, started)
-                if status != _NONE:
-                    span.set_attribute("http.response.status_code", status)
-            if status == _NONE:
-                _log.warning("callback_abandoned", **_facts(request, route, method, status, seconds), **_ids(request))
+                facts = self._ended(request, span, route, method, response.status, started)
+            if facts["status"] == _NONE:
+                _log.warning("callback_abandoned", **facts, **_ids(request))
                 return response
             is_quiet = route in quiet_routes and response.status < HTTPStatus.BAD_REQUEST
             level = logging.DEBUG if is_quiet else logging.INFO
             if self._log.is_enabled_for(level):
-                self._log_success(level, request, _facts(request, route, method, status, seconds))
+                self._log_success(level, request, facts)
             return response
 
         return measure
@@ -85,12 +79,21 @@ class EdgeTelemetry:
         """Count a response, by its HTTP status, to data that cannot be read as a request."""
         self._series(_UNKNOWN, _OTHER, status)[0].inc()
 
-    def _count(self, route: str, method: str, status: int | str, started: float) -> float:
+    def _ended(
+        self, request: web.Request, span: Span, route: str, method: str, status: int, started: float
+    ) -> dict[str, Any]:
+        """Count a request that ended, complete its span, and return the facts for its log line."""
         seconds = perf_counter() - started
-        requests, durations = self._series(route, method, status)
+        seen = _NONE if is_caller_gone(request) else status
+        requests, durations = self._series(route, method, seen)
         requests.inc()
         durations.observe(seconds)
-        return seconds
+        if seen != _NONE:
+            span.set_attribute("http.response.status_code", seen)
+        facts = {"callback": route, "method": method, "status": seen, "duration_ms": round(seconds * 1000, 1)}
+        if CALLBACK_OUTCOME in request:
+            facts["outcome"] = request[CALLBACK_OUTCOME].value
+        return facts
 
     def _find_series(self, route: str, method: str, status: int | str) -> tuple[Counter, Histogram]:
         metrics = self._metrics
@@ -112,13 +115,6 @@ def _log_failure(request: web.Request, facts: dict[str, Any], failure: HttpError
         _log.warning("callback_abandoned", **facts)
     else:
         _log.warning("callback_rejected", **facts, error=failure.logged)
-
-
-def _facts(request: web.Request, route: str, method: str, status: int | str, seconds: float) -> dict[str, Any]:
-    facts = {"callback": route, "method": method, "status": status, "duration_ms": round(seconds * 1000, 1)}
-    if CALLBACK_OUTCOME in request:
-        facts["outcome"] = request[CALLBACK_OUTCOME].value
-    return facts
 
 
 def _ids(request: web.Request) -> dict[str, str]:

@@ -13,7 +13,7 @@ __all__ = ["in_words"]
 _MAX_PARTS: Final = 3
 _PART: Final = re.compile(
     r"(?:\[(?P<set>(?:[^\]\\^]|\\[px]\{\w+\})+)\]|\\(?P<escaped>[.+*?|])|(?P<plain>[^][.+*?|(){}\\^$]))"
-    r"(?:\{(?P<least>[0-9]+)(?P<comma>,(?P<most>[0-9]+))?\}|(?P<sign>[+*?]))?"
+    r"(?:\{(?P<least>[0-9]+)(?:,(?P<most>[0-9]+))?\}|(?P<sign>[+*?]))?"
 )
 _SIGNS: Final = {"?": (0, 1), "+": (1, None), "*": (0, None)}
 _ITEM: Final = re.compile(r"\\p\{\w+\}|\\x\{\w+\}-\\x\{\w+\}|[A-Za-z0-9]-[A-Za-z0-9]|.")
@@ -36,11 +36,9 @@ def in_words(pattern: str) -> str:
     body = pattern.removeprefix("^").removesuffix("$")
     inner = body[1:-1] if body.startswith("(") and body.endswith(")") else body
     alternatives = [_parts(each) for each in inner.split("|")]
-    if not all(alternatives):
-        return f"a text that matches the pattern {pattern}"
-    if codes := _codes(alternatives):
+    if all(alternatives) and (codes := _codes(alternatives)):
         return f"one of {codes}"
-    if max(map(len, alternatives)) > _MAX_PARTS:
+    if not all(1 <= len(parts) <= _MAX_PARTS for parts in alternatives):
         return f"a text that matches the pattern {pattern}"
     return ", or ".join(", then ".join(map(_shown, parts)) for parts in alternatives)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import grpc
-from google.protobuf import descriptor_pool, duration_pb2, field_mask_pb2, text_format, timestamp_pb2
+from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -16,8 +16,6 @@ from gateway.validation.annotations import ANNOTATIONS_FILE
 
 __all__ = ["SERVICES", "add_to_server", "annotated_contracts"]
 
-_IMPORTED_BY_RULES: Final = (duration_pb2, field_mask_pb2, timestamp_pb2)
-"""Named here, because only what a module imported is in the default pool."""
 _RULES_TAG: Final = b"\xba\x48"
 """How an annotation begins in serialised options: field 1159, length-delimited."""
 
@@ -27,7 +25,7 @@ def _register_v1() -> str:
     file = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(file)
     file.options.ClearField("deprecated")
-    text_format.Parse(text_format.MessageToString(file).replace("v1alpha", "v1"), renamed := FileDescriptorProto())
+    renamed = text_format.Parse(text_format.MessageToString(file).replace("v1alpha", "v1"), FileDescriptorProto())
     descriptor_pool.Default().Add(renamed)
     return f"{renamed.package}.{renamed.service[0].name}"
 

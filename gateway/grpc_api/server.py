@@ -110,7 +110,14 @@ _SERVICES: Final[Mapping[type[Servicer], tuple[FileDescriptor, str, _Add]]] = Ma
     }
 )
 
-SERVICES: Final = tuple(str(file.services_by_name[name].full_name) for file, name, _ in _SERVICES.values())
+
+def _full_name(servicer: type[Servicer]) -> str:
+    file, name, _ = _SERVICES[servicer]
+    full_name: str = file.services_by_name[name].full_name
+    return full_name
+
+
+SERVICES: Final = tuple(map(_full_name, _SERVICES))
 """The full names of all services, configured or not."""
 
 
@@ -194,12 +201,6 @@ class RpcServer:
             await asyncio.sleep(lull_seconds)
         await asyncio.shield(stopping)
         await self._detached_calls.drain(end - loop.time())
-
-
-def _full_name(servicer: type[Servicer]) -> str:
-    file, name, _ = _SERVICES[servicer]
-    full_name: str = file.services_by_name[name].full_name
-    return full_name
 
 
 def _options(settings: GrpcSettings, max_in_flight: int) -> list[tuple[str, int]]:

@@ -130,7 +130,8 @@ def _state(kind: bytes, body: bytes) -> State:
 
 def _undecided(body: bytes) -> Undecided:
     status, detail = status_pb2.Status.FromString(body), error_pb2.ErrorDetail()
-    any(each.Unpack(detail) for each in status.details)
+    for each in status.details:
+        each.Unpack(detail)
     if detail.reason == error_pb2.ERROR_REASON_UNSPECIFIED or detail.reason not in error_pb2.ErrorReason.values():
         raise UnreadableError
     return Undecided(status.message, detail)

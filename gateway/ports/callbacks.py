@@ -17,9 +17,9 @@ class CallbackOutcome(StrEnum):
     REFUSED = "refused"
     """A handler's refusal counts."""
     FALLBACK = "fallback"
-    """A handler had it, and none replied in time."""
+    """A handler had it, and none replied in time; or too many callback requests were open."""
     NO_HANDLER = "no_handler"
-    """No handler had it before its deadline."""
+    """No handler had it: none was connected, or none had room before its deadline."""
     WITHDRAWN = "withdrawn"
     """Nobody waits for the reply any more: the platform hung up, or a result came another way."""
 

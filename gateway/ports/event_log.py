@@ -58,7 +58,8 @@ class Event(NamedTuple):
     @property
     def identity(self) -> EventIdentity:
         """What a duplicate has in common with it."""
-        return (*self[:4], self.operation_type, self.status, self.state)
+        of_operation = self.issuer_id, self.kind, self.subject_id, self.operation_id
+        return (*of_operation, self.operation_type, self.status, self.state)
 
 
 class StoredEvent(NamedTuple):
@@ -135,8 +136,10 @@ class StoredSubscription:
         """Return the subscription after a watcher became active: unchanged if a later one did before."""
         return replace(self, fencing_token=max(self.fencing_token, fencing_token))
 
-    def reset_to(self, sequence: int, time_ms: int) -> Self:
-        """Return the subscription after a reset: every fencing token until now is stale."""
+    def reset_to(self, sequence: int, time_ms: int, fencing_token: int) -> Self | None:
+        """Return the subscription after a reset, which makes all tokens until now stale; None if it has another one."""
+        if fencing_token != self.fencing_token:
+            return None
         return replace(self, committed=sequence, commit_time_ms=time_ms, stale_through=self.fencing_token)
 
 

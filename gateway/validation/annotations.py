@@ -15,7 +15,7 @@ __all__ = ["ANNOTATIONS_FILE", "field_rules"]
 ANNOTATIONS_FILE: Final = FileDescriptorProto.FromString(ViolationPb.desc().file.proto.to_binary())
 """The file ``buf/validate/validate.proto``."""
 _IMPORTED: Final = (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2)
-"""What that file imports."""
+"""What that file imports. Imported here, so that reflection finds it in the default pool too."""
 
 
 def field_rules(field: FieldDescriptor) -> Any:

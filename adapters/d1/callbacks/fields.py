@@ -1,4 +1,4 @@
-"""Parses JSON from D1 without judging it: what is not as D1 documents it is kept as it came, and counted."""
+"""Parses JSON from D1 without judging it: what is not as D1 documents it is kept, and named in `Fields.misfits`."""
 
 import re
 from datetime import UTC, datetime

@@ -96,12 +96,9 @@ class Subscriptions:
     ) -> StoredSubscription | None:
         """Move a cursor anywhere, creating the subscription if needed; None if its fencing token is another one."""
         first = StoredSubscription(issuer_id, name, sequence, commit_time_ms)
-
-        def change(standing: StoredSubscription | None) -> StoredSubscription | None:
-            before = standing or first
-            return before.reset_to(sequence, commit_time_ms) if before.fencing_token == fencing_token else None
-
-        return await self._change(issuer_id, name, change)
+        return await self._change(
+            issuer_id, name, lambda standing: (standing or first).reset_to(sequence, commit_time_ms, fencing_token)
+        )
 
     async def delete(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""

@@ -15,6 +15,7 @@ from gateway.notifications.filter import predicate, scope
 from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
 from gateway.ports import EventLog, LogBounds, StoredSubscription
+from gateway.validation.truncate import invalid_request
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2, service_pb2_grpc
@@ -156,7 +157,7 @@ def _place(request: notification.WatchNotificationsRequest | notification.ResetS
     if request.HasField("after_cursor"):
         return Start(after_cursor=request.after_cursor)
     if request.HasField("since_time"):
-        return Start(since_ms=_milliseconds(request.since_time, "since_time"))
+        return Start(since_ms=_milliseconds(request.since_time))
     return _end(request.position)
 
 
@@ -165,16 +166,12 @@ def _end(position: "notification.StartPosition.ValueType") -> Start:
     return Start(earliest=earliest, latest=not earliest)
 
 
-def _milliseconds(time: Timestamp, field: str) -> int:
+def _milliseconds(since_time: Timestamp) -> int:
     try:
-        return time.ToMilliseconds()
+        return since_time.ToMilliseconds()
     except ValueError:
-        raise GatewayError(
-            error_pb2.ERROR_REASON_INVALID_REQUEST,
-            f"Invalid request: {field}",
-            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
-            violations=[FieldViolation(field, "must be a time in the years 1 to 9999", "timestamp.valid")],
-        ) from None
+        must = "must be a time in the years 1 to 9999"
+        raise invalid_request([FieldViolation("since_time", must, "timestamp.valid")]) from None
 
 
 def _heartbeat_seconds(request: notification.WatchNotificationsRequest) -> float:

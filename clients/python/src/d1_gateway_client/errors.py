@@ -86,7 +86,9 @@ class GatewayError(Exception):
         return self.detail.correlation_id
 
     def __str__(self) -> str:
-        named = ", ".join((*([str(self.reason)] if self.reason else []), f"outcome {self.outcome.name}"))
+        named = f"outcome {self.outcome.name}"
+        if self.reason:
+            named = f"{self.reason}, {named}"
         # The message of an invalid request describes a single violation; of several it names the fields alone.
         is_told = len(self.violations) == 1 and self.violations[0].description in self.message
         wrong = "" if is_told else "".join(f"; {each.field}: {each.description}" for each in self.violations)
