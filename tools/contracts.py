@@ -135,10 +135,10 @@ def check(scratch: Path) -> None:
     for package, (released, rules) in RELEASED.items():
         image = _image(scratch, package, "--include_source_info")
         _run("buf", "lint", image, "--path", package, "--config", "buf.yaml")
-        _run("buf", "breaking", image, "--against", released, "--path", package, "--config", rules)
         files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
         if found := [*violations(files), *faults(files)]:
             sys.exit("\n".join(found))
+        _run("buf", "breaking", image, "--against", released, "--path", package, "--config", rules)
     for folder, write in _WRITTEN.items():
         fresh, committed = _files(write(scratch)), _files(folder)
         drift = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
