@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test test-quick test-long check bench bench-quick generate contracts release-contracts format pins clean
+.PHONY: demo demo-cluster test test-quick test-long attack check bench bench-quick generate contracts release-contracts format pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -20,6 +20,9 @@ test: $(INSTALLED) ## every test, and which lines no test reaches
 
 test-quick: $(INSTALLED) ## what needs no server: unit tests, and the conformance of SQLite; within a minute
 	pytest -q -n 2 --dist worksteal -m "not nats_server" tests/unit tests/conformance
+
+attack: $(INSTALLED) ## ten times the attacks, kills and power cuts of make test; for the night
+	D1_ATTACK_SCALE=10 pytest -q --timeout 3600 tests/fault/attacks
 
 test-long: $(INSTALLED) ## ten times the random lives of brokers and clusters of make test; for the night
 	D1_BROKER_SCHEDULES=200000 D1_CLUSTER_SCHEDULES=40000 pytest -q -n 2 --timeout 3600 $(RANDOM_LIVES)

@@ -86,6 +86,10 @@ class GatewayProcess:
         """Stop it gracefully (SIGTERM); return its exit status."""
         return await _end(self._process, signal.SIGTERM)
 
+    async def wait(self) -> int:
+        """Wait until it has ended; return its exit status."""
+        return await self._process.wait()
+
     async def kill(self) -> None:
         """Kill it (SIGKILL), as in a power cut."""
         await _end(self._process, signal.SIGKILL)

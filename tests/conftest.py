@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ import grpc  # noqa: F401
 del os.environ["GRPC_ENABLE_FORK_SUPPORT"]
 os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)
 
+_SEED: Final = "D1_TEST_SEED"
 _TESTS: Final = Path(__file__).parent
 _OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/event_log_copy", "integration/sandbox")
 
@@ -38,3 +40,12 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     if any(folder.is_relative_to(each) for each in _OF_PROCESSES):
         return {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def seed() -> str:
+    """The seed of all random choices in a test; set it to that of a failed run to reproduce it."""
+    chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
+    # Shown by pytest if the test fails.
+    print(f"{_SEED}={chosen}")  # noqa: T201
+    return chosen

@@ -1,5 +1,4 @@
 import os
-import random
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -15,7 +14,6 @@ from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
 from tests.e2e.command import calling
 
 _MARK = "D1_E2E_TEST"
-_SEED = "D1_E2E_SEED"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,15 +35,6 @@ def _marked(variable: str) -> Iterator[tuple[int, str]]:
         with suppress(OSError):  # It has ended meanwhile, or is not ours.
             if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
                 yield int(process.name), (process / "cmdline").read_text().replace("\0", " ")
-
-
-@pytest.fixture
-def seed() -> str:
-    """The seed of all random choices in a test; set it to that of a failed run to reproduce it."""
-    chosen = os.environ.get(_SEED) or str(random.SystemRandom().getrandbits(32))
-    # Shown by pytest if the test fails.
-    print(f"{_SEED}={chosen}")  # noqa: T201
-    return chosen
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.d1.callbacks.notifier import NotDeliveredError, Notifier
 from sandbox.d1.model.notification import Notification, new_details
+from tests.e2e.watching import operation_ids
 
 __all__ = ["Load"]
 
@@ -63,6 +65,18 @@ class Load:
                 self.unanswered += 1
             await asyncio.sleep(_PAUSE_SECONDS)
         return False
+
+    def assert_stored(self, stored: Sequence[notification.Notification]) -> None:
+        """Check that what was acknowledged is in the event log once, and each card's in the order of sending."""
+        delivered = operation_ids(stored)
+        assert len(set(delivered)) == len(delivered), "something was delivered twice"
+        assert set(delivered) <= self.sent
+        for card_id, acknowledged in self.acknowledged.items():
+            of_card = operation_ids(each for each in stored if each.card_id == card_id)
+            assert set(acknowledged) <= set(of_card), f"of {card_id} something acknowledged was lost"
+            if card_id.startswith("card_"):
+                known = set(acknowledged)
+                assert [each for each in of_card if each in known] == acknowledged, f"{card_id} is out of order"
 
     async def _one_by_one(self, card_id: str) -> None:
         chance = random.Random(f"{self._seed} {card_id}")  # noqa: S311 - no secret
