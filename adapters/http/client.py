@@ -1,22 +1,19 @@
 """HTTP requests to an upstream: sent once at most, limited in time, size and number, with a known outcome."""
 
 import asyncio
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
-
-import aiohttp
-from yarl import URL
+from typing import Final, TypeVar
 
 from adapters.http.admission import AdmissionQueue, QueueFullError
 from adapters.http.circuit_breaker import CircuitBreaker
+from adapters.http.connection import DeadlineError, ExchangeError, MalformedResponseError, encode_request
 from adapters.http.errors import Upstream, refusing_alert
+from adapters.http.pool import ConnectionPool
 from adapters.http.response import UpstreamResponse
 from adapters.http.retry import retried
-from gateway.aio.sockets import client_socket
 from gateway.errors import GatewayError
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
@@ -34,29 +31,6 @@ _MIN_CREDENTIAL_BYTES: Final = 8
 """A shorter credential may occur in a response by chance."""
 _SILENCES: Final = frozenset({error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE})
 """Reasons that always count as failures of the upstream."""
-
-
-@dataclass(slots=True)
-class _Transmission:
-    """Whether a request may have left, over all attempts that aiohttp makes for it."""
-
-    sent: bool = False
-
-
-_transmission: ContextVar[_Transmission] = ContextVar("transmission")
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Records when a request gets its connection, right before it is written. Without one, nothing was sent.
-
-    aiohttp's tracing is more exact, but costs up to a tenth of a call.
-    """
-
-    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-        """Get a connection; see `aiohttp.BaseConnector.connect`."""
-        connection = await super().connect(*args, **kwargs)
-        _transmission.get().sent = True
-        return connection
 
 
 def _is_server_error(response: UpstreamResponse) -> bool:
@@ -88,7 +62,7 @@ class HttpExchange:
             tls: Trusted CAs, and the client certificate for mTLS; None for plain HTTP only.
             meter: Receives requests, retries and circuit breaker states.
             is_failure: Returns whether a response counts as a failure of the upstream; by default, any 5xx does.
-            max_response_bytes: Limit for a body, after decompression.
+            max_response_bytes: Limit for a body.
             client_certificate: Describes the client certificate in use, for errors; empty if there is none.
 
         Raises:
@@ -101,7 +75,6 @@ class HttpExchange:
         self._meter = meter
         self._settings = settings
         self._is_failure = is_failure
-        self._max_response_bytes = max_response_bytes
         self._client_certificate = client_certificate
         self._loop = asyncio.get_running_loop()
         self._queue = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
@@ -111,20 +84,23 @@ class HttpExchange:
             on_state_change=lambda state: meter.circuit(upstream.name, state),
             clock=self._loop.time,
         )
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(
-                limit=settings.max_connections, ssl=True if tls is None else tls, socket_factory=client_socket
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": "application/json", "User-Agent": "d1-gateway"},
-            # The caller of `send` sets the total time limit.
-            timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout_seconds),
-            trust_env=False,
+        self._pool = ConnectionPool(
+            self._base,
+            tls,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            max_body_bytes=max_response_bytes,
         )
+        self._head_timeout_seconds = settings.head_timeout_seconds or math.inf
+        self._headers = {
+            "Host": self._pool.host_header,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "d1-gateway",
+        }
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._pool.aclose()
 
     def deadline(self, call: Call) -> float:
         """Return a call's deadline, in seconds of the event loop's clock.
@@ -164,8 +140,7 @@ class HttpExchange:
     ) -> UpstreamResponse:
         """Send a request and read its response, whatever its status.
 
-        aiohttp resends an idempotent request (PUT, GET) once if its connection turns out to be dead. Nothing else is
-        resent here, so a POST is sent once at most.
+        The request is written once at most.
 
         Args:
             method: HTTP method.
@@ -227,54 +202,38 @@ class HttpExchange:
     async def _transmit(
         self, method: str, path: str, endpoint: str, headers: Mapping[str, str], body: bytes | None, deadline: float
     ) -> UpstreamResponse:
-        transmission = _Transmission()
-        _transmission.set(transmission)
         with self._meter.exchange(self._upstream.name, f"{method} {endpoint}") as measured:
-            sent_headers = {**headers, **measured.headers}
+            request = encode_request(method, path, {**self._headers, **headers, **measured.headers}, body)
             try:
-                async with asyncio.timeout_at(deadline) as timer:
-                    response = await self._exchange(method, path, sent_headers, body)
-                    measured.status = response.status
-                    return response
-            except (aiohttp.ClientError, OSError) as failure:
-                error = self._explain(failure, sent=transmission.sent, late=timer.expired())
-            # Raised outside the handler, the error does not refer to aiohttp's, which may hold the request's secrets.
-            raise error
+                response = await self._pool.exchange(
+                    request, deadline, head_timeout_seconds=self._head_timeout_seconds, is_head=method == "HEAD"
+                )
+            except ExchangeError as failure:
+                error = self._explain(failure)
+            else:
+                measured.status = response.status
+                return UpstreamResponse(
+                    response.status,
+                    response.retry_after,
+                    _without_credentials(response.body, headers),
+                    response.content_type,
+                )
+        # Raised outside the handler, the error does not refer to the fault.
+        raise error
 
-    async def _exchange(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
-    ) -> UpstreamResponse:
-        # `encoded` keeps yarl from rewriting the path: colons stay, and so do escapes within ids.
-        url = URL(self._base + path, encoded=True)
-        async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
-            content = bytearray()
-            async for chunk in response.content.iter_any():
-                content += chunk
-                if len(content) > self._max_response_bytes:
-                    response.close()
-                    raise self._upstream.contract_broken(
-                        f"The response of {self._upstream.title} is too large.", status=response.status
-                    )
-            return UpstreamResponse(
-                response.status,
-                response.headers.get("Retry-After", ""),
-                _without_credentials(bytes(content), headers),
-                response.headers.get("Content-Type", ""),
-            )
-
-    def _explain(self, failure: Exception, *, sent: bool, late: bool) -> GatewayError:
-        upstream = self._upstream
-        if late:
+    def _explain(self, failure: ExchangeError) -> GatewayError:
+        upstream, fault, sent = self._upstream, failure.fault, failure.fate.sent
+        if isinstance(failure, MalformedResponseError):
+            if failure.too_large_status:
+                text = f"The response of {upstream.title} is too large."
+                return upstream.contract_broken(text, status=failure.too_large_status)
+            return upstream.contract_broken(f"The response of {upstream.title} is not HTTP.")
+        if isinstance(fault, DeadlineError):
             return upstream.deadline_exceeded(sent=sent)
-        alert = refusing_alert(failure)
+        alert = "" if fault is None else refusing_alert(fault)
         if alert:
             return upstream.certificate_refused(alert, self._client_certificate())
-        if not sent:
-            return upstream.unreachable(failure)
-        if isinstance(failure, aiohttp.ClientResponseError):
-            # Its status is aiohttp's, not the upstream's.
-            return upstream.contract_broken(f"The response of {upstream.title} is not HTTP.")
-        return upstream.no_response()
+        return upstream.no_response(fault) if sent else upstream.unreachable(fault)
 
 
 def _without_credentials(body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -5,6 +5,7 @@ caller that took an executed change for one that was not sent would repeat it.
 """
 
 import re
+import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
-
-import aiohttp
 
 from adapters.http.response import UpstreamResponse
 from gateway.errors import ErrorOutcome, FieldViolation, GatewayError, Reason
@@ -191,11 +190,11 @@ class Upstream:
             status=status,
         )
 
-    def unreachable(self, failure: Exception) -> GatewayError:
+    def unreachable(self, fault: BaseException | None) -> GatewayError:
         """Return the error for a failed connection, with the kind of failure. Nothing was sent."""
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE,
-            f"Cannot connect to {self.title}: {_connection_fault(failure)}.",
+            f"Cannot connect to {self.title}: {_connection_fault(fault)}.",
             error_pb2.ERROR_OUTCOME_NOT_SENT,
             retry_after_seconds=RETRY_SECONDS,
         )
@@ -233,11 +232,15 @@ class Upstream:
             retry_after_seconds=RETRY_SECONDS,
         )
 
-    def no_response(self) -> GatewayError:
-        """Return the error for a connection that broke after the request and before the complete response."""
+    def no_response(self, fault: BaseException | None = None) -> GatewayError:
+        """Return the error for a request without a complete response, because of this fault or a closed connection."""
+        if isinstance(fault, TimeoutError):
+            text = f"{self.title} did not respond in time."
+        else:
+            text = f"The connection to {self.title} broke before the full response."
         return self.error(
             error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE,
-            f"The connection to {self.title} broke before the full response. The request may have taken effect.",
+            f"{text} The request may have taken effect.",
             error_pb2.ERROR_OUTCOME_UNKNOWN,
         )
 
@@ -258,7 +261,6 @@ def refusing_alert(failure: BaseException) -> str:
     """
     cause: BaseException | None = failure
     while cause is not None:
-        # That of aiohttp is one without a reason.
         reason = getattr(cause, "reason", None) if isinstance(cause, ssl.SSLError) else None
         found = _REFUSING_ALERT.search(reason or "")
         if found is not None:
@@ -316,18 +318,16 @@ def _retry_after_seconds(header: str) -> float | None:
     return min(max(seconds, 0.0), _MAX_RETRY_SECONDS)
 
 
-def _connection_fault(failure: Exception) -> str:
+def _connection_fault(fault: BaseException | None) -> str:
     """Describe a connection failure, quoting nothing but OpenSSL's own words."""
-    match failure:
-        case aiohttp.ConnectionTimeoutError():
+    match fault:
+        case TimeoutError():
             return "no connection was available in time"
-        case aiohttp.ClientConnectorDNSError():
+        case socket.gaierror():
             return "its name does not resolve"
-        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as fault):
+        case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted ({sanitised(fault.verify_message)})"
-        case aiohttp.ClientConnectorCertificateError():
-            return "its certificate is not trusted"
-        case aiohttp.ClientConnectorSSLError(os_error=ssl.SSLError() as fault):
+        case ssl.SSLError():
             return f"the TLS handshake failed ({sanitised(fault.reason or 'no reason given')})"
         case _:
             return "the connection was refused or broke"

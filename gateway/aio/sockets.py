@@ -5,7 +5,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from aiohttp import AddrInfoType
+from aiohappyeyeballs import AddrInfoType
 
 __all__ = ["Addresses", "cannot_listen", "client_socket", "join", "resolved"]
 
@@ -56,6 +56,6 @@ class _Socket(socket.socket):
 
 
 def client_socket(address: AddrInfoType) -> socket.socket:
-    """Return a socket; see ``socket_factory`` of `aiohttp.TCPConnector`."""
+    """Return a socket; see ``socket_factory`` of `aiohappyeyeballs.start_connection`."""
     family, kind, protocol, _, _ = address
     return _Socket(family, kind, protocol)

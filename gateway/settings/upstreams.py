@@ -43,6 +43,9 @@ class UpstreamSettings(Table):
     """CA of the upstream's server certificate (PEM). Unset: the system's CAs."""
     connect_timeout_seconds: Seconds = 2.0
     """Connect timeout, TLS included."""
+    head_timeout_seconds: Seconds | None = None
+    """Timeout of the wait for a response's head, after which a call that is safe to retry is retried. Unset: only
+    `total_timeout_seconds` applies."""
     total_timeout_seconds: Seconds = 10.0
     """Timeout of a call, retries included. A shorter deadline of the caller applies instead."""
     max_connections: PositiveInt = 64

@@ -42,7 +42,7 @@ def d1_context(settings: D1Settings) -> ssl.SSLContext:
     Raises:
         SettingsError: A file cannot be used.
     """
-    context = _server_trust("d1.tls_ca_file", settings.tls_ca_file)
+    context = _https_trust("d1.tls_ca_file", settings.tls_ca_file)
     _present(context, "d1", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file)
     return context
 
@@ -53,7 +53,7 @@ def threeds_context(settings: ThreeDSSettings) -> ssl.SSLContext:
     Raises:
         SettingsError: The file cannot be used.
     """
-    return _server_trust("threeds.tls_ca_file", settings.tls_ca_file)
+    return _https_trust("threeds.tls_ca_file", settings.tls_ca_file)
 
 
 def nats_context(settings: NatsSettings) -> ssl.SSLContext:
@@ -74,7 +74,7 @@ def tokens_context(settings: TokenSettings) -> ssl.SSLContext:
     Raises:
         SettingsError: The file cannot be used.
     """
-    return _server_trust("access.tokens.jwks_ca_file", settings.jwks_ca_file)
+    return _https_trust("access.tokens.jwks_ca_file", settings.jwks_ca_file)
 
 
 def grpc_configuration(settings: GrpcSettings) -> grpc.ServerCertificateConfiguration:
@@ -108,6 +108,13 @@ def _server_trust(setting: str, ca_file: Path | None) -> ssl.SSLContext:
         context.load_default_certs()
     else:
         _trust(context, setting, ca_file)
+    return context
+
+
+def _https_trust(setting: str, ca_file: Path | None) -> ssl.SSLContext:
+    """Return a client context for HTTPS, which offers HTTP/1.1 (RFC 7301)."""
+    context = _server_trust(setting, ca_file)
+    context.set_alpn_protocols(["http/1.1"])
     return context
 
 

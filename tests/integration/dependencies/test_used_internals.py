@@ -12,7 +12,6 @@ import ssl
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +21,6 @@ import grpc
 import pytest
 import uvloop
 from aiohttp import web, web_protocol
-from aiohttp.client import IDEMPOTENT_METHODS
 from aiohttp.log import server_logger
 from betterproto2.grpclib import ServiceStub
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -40,7 +38,6 @@ _ROOT = Path(__file__).parents[3]
 _BOUNDED = ("aiohttp", "betterproto2", "grpcio", "nats-py", "protovalidate", "uvloop")
 _CONNECTION = "gateway/edge/server_connection.py"
 _HTTP_SERVER = "gateway/aio/http_server.py"
-_HTTP_CLIENT = "adapters/http/client.py"
 _NATS = "adapters/nats/connection/dial.py"
 _PRIVATE_USERS = {_NATS}
 """Files of the product that read private attributes of a dependency."""
@@ -104,10 +101,6 @@ def test_aiohttps_log_of_malformed_requests_is_the_one_that_is_filtered() -> Non
     _expect(
         "aiohttp", "gateway/logging/setup.py", "it logs as aiohttp.server", holds=server_logger.name == "aiohttp.server"
     )
-
-
-def test_aiohttp_resends_no_post() -> None:
-    _expect("aiohttp", _HTTP_CLIENT, "a POST is sent once at most", holds="POST" not in IDEMPOTENT_METHODS)
 
 
 class _Plain(HttpConnection):
@@ -175,43 +168,6 @@ async def _sent(listening: asyncio.Server, request: bytes) -> bytes:
     writer.close()
     await writer.wait_closed()
     return answer
-
-
-async def test_aiohttps_client_writes_a_request_only_when_connect_has_returned() -> None:
-    caller: ContextVar[str] = ContextVar("caller")
-    connected: list[tuple[str, int]] = []
-    received: list[bytes] = []
-
-    class Connector(aiohttp.TCPConnector):
-        async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
-            connection = await super().connect(*args, **kwargs)
-            # Long enough for the bytes of a request that is already on its way.
-            await asyncio.sleep(0.05)
-            connected.append((caller.get("nobody"), len(received)))
-            return connection
-
-    class Upstream(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport: Any = transport
-
-        def data_received(self, data: bytes) -> None:
-            received.append(data)
-            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    upstream = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0)
-    host, port = upstream.sockets[0].getsockname()
-    try:
-        async with aiohttp.ClientSession(connector=Connector()) as session:
-            for name in ("first", "second"):
-                caller.set(name)
-                async with session.post(f"http://{host}:{port}/") as response:
-                    await response.read()
-    finally:
-        upstream.close()
-    names = [name for name, _ in connected]
-    _expect("aiohttp", _HTTP_CLIENT, "connect runs once a request, in its context", holds=names == ["first", "second"])
-    before = [count for _, count in connected]
-    _expect("aiohttp", _HTTP_CLIENT, "a request is written after connect has returned", holds=before == [0, 1])
 
 
 def test_a_nats_client_has_what_is_read_of_it() -> None:

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from gateway.aio.sockets import client_socket
+from adapters.http.connection import ExchangeError
+from tests.integration.upstreams.raw_server import exchange, pool_at
 
 _ATTEMPTS = 200
 
@@ -38,13 +38,11 @@ async def resetting() -> AsyncIterator[int]:
 
 
 async def test_a_connection_that_is_reset_at_once_closes_no_descriptor_of_somebody_else(tmp_path: Path) -> None:
-    context = ssl.create_default_context()
-    connector = aiohttp.TCPConnector(ssl=context, socket_factory=client_socket)
     opened = []
-    async with resetting() as port, aiohttp.ClientSession(connector=connector) as session:
+    async with resetting() as port, pool_at(f"https://127.0.0.1:{port}", ssl.create_default_context()) as pool:
         for number in range(_ATTEMPTS):
-            with pytest.raises(aiohttp.ClientError):
-                await session.get(f"https://127.0.0.1:{port}/")
+            with pytest.raises(ExchangeError):
+                await exchange(pool)
             # Takes the number that the connection had, if that is free.
             opened.append((tmp_path / str(number)).open("wb"))
             gc.collect(0)

@@ -1,11 +1,10 @@
 import re
+import socket
 from email.utils import formatdate
 from time import time
 
-import aiohttp
 import orjson
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -281,8 +280,7 @@ def test_a_call_without_a_token_was_never_sent_and_may_be_retried_if_one_may_be_
 
 
 def test_a_name_that_does_not_resolve_is_reported_as_such() -> None:
-    connection = ConnectionKey("d1.invalid", 443, True, True, None, None, None)  # noqa: FBT003
-    error = D1.unreachable(aiohttp.ClientConnectorDNSError(connection, OSError(-2, "Name or service not known")))
+    error = D1.unreachable(socket.gaierror(-2, "Name or service not known"))
 
     assert error.message == "Cannot connect to D1: its name does not resolve."
     assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
