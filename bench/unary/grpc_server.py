@@ -1,8 +1,8 @@
 """The baselines on bare ``grpc.aio``: one responds at once, and one passes calls on.
 
 Runs as a process of its own, ``python -m bench.unary.grpc_server KIND SURROUNDINGS``; see `bench.unary.child`. The kind
-``echo`` shows the cost of gRPC by itself, the kind ``pass-through`` the cost of passing a call on, see
-`bench.unary.passing`.
+``echo`` shows the cost of gRPC by itself, the kind ``pass-through`` the cost of passing a call on with aiohttp, the
+kind ``pass-through, own exchange`` with the gateway's HTTP exchange; see `bench.unary.passing`.
 """
 
 import sys
@@ -69,7 +69,7 @@ async def _serving(kind: str, server: grpc.aio.Server, surroundings: Surrounding
         _add_cards(server, echo)
         yield lambda: echo.count
         return
-    async with Upstream.connect(surroundings) as upstream:
+    async with Upstream.connect(surroundings, over_own_exchange=kind != "pass-through") as upstream:
         passing = Passing(upstream)
         _add_cards(server, passing)
         authenticate = _rpc(passing.authenticate, threeds.AuthenticateRequest, threeds.AuthenticateResponse)

@@ -37,7 +37,7 @@ async def measure_unary(folder: Path, *, quick: bool) -> list[Row]:
     """
     load = H2Load(folder)
     if quick:
-        async with staged(folder / "tls", ("gateway", "pass-through", "echo"), has_tls=True) as stage:
+        async with staged(folder / "tls", NAMES[:4], has_tls=True) as stage:
             turns = Turns(stage, load)
             cases = [Case(call, _USUAL, _QUICK_ROUNDS, _QUICK_SECONDS) for call in CALLS]
             return [row for case in cases for row in await turns.measure("unary", case)]
@@ -68,7 +68,7 @@ async def measure_authenticate(folder: Path, *, quick: bool) -> list[Row]:
     rounds, seconds, shapes = (
         (_QUICK_ROUNDS, _QUICK_SECONDS, (_USUAL,)) if quick else (_ROUNDS, _SECONDS, (_SHAPES[0], _USUAL))
     )
-    async with staged(folder / "authenticate", ("gateway", "pass-through"), has_tls=True) as stage:
+    async with staged(folder / "authenticate", NAMES[:3], has_tls=True) as stage:
         turns = Turns(stage, load)
         cases = [Case(AUTHENTICATE, shape, rounds, seconds) for shape in shapes]
         return [row for case in cases for row in await turns.measure("authenticate", case)]

@@ -22,11 +22,12 @@ from sandbox.sandbox import ISSUER_ID
 
 __all__ = ["NAMES", "Server", "Stage", "staged"]
 
-NAMES: Final = ("gateway", "pass-through", "echo", "grpc-js", "fastapi")
+NAMES: Final = ("gateway", "pass-through", "pass-through, own exchange", "echo", "grpc-js", "fastapi")
 """All servers."""
 
 _COMMANDS: Final = {
     "pass-through": (sys.executable, "-m", "bench.unary.grpc_server", "pass-through"),
+    "pass-through, own exchange": (sys.executable, "-m", "bench.unary.grpc_server", "pass-through, own exchange"),
     "echo": (sys.executable, "-m", "bench.unary.grpc_server", "echo"),
     "grpc-js": ("node", node_packages.NODE / "server.mjs"),
     "fastapi": (sys.executable, "-m", "bench.unary.json_server"),
