@@ -38,7 +38,7 @@ class NatsKeyValueStore:
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         """Store a value unless there is one. Returns None if it was stored, otherwise the present value."""
-        with STORE.translated():
+        with STORE.translated(is_change=True):
             for _ in range(_MAX_ATTEMPTS):
                 if await self._bucket.put(token(key), value, expected=0, ttl_seconds=ttl_seconds) is not None:
                     return None
@@ -50,12 +50,12 @@ class NatsKeyValueStore:
 
     async def put(self, key: str, value: bytes, ttl_seconds: float) -> None:
         """Store a value in place of any other."""
-        with STORE.translated():
+        with STORE.translated(is_change=True):
             await self._bucket.put(token(key), value, ttl_seconds=ttl_seconds)
 
     async def delete(self, key: str, value: bytes) -> None:
         """Remove an entry if it has this value; otherwise do nothing."""
-        with STORE.translated():
+        with STORE.translated(is_change=True):
             found = await self._bucket.get(token(key))
             if found is not None and found.value == value:
                 await self._bucket.delete(token(key), revision=found.revision)

@@ -18,7 +18,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from adapters.nats.connection.dial import BROKEN, Server, dial, discovered, hang_up
-from adapters.nats.connection.errors import DisconnectedError, NatsError, NatsOpenError, RequestTimeoutError
+from adapters.nats.connection.errors import (
+    DisconnectedError,
+    NatsError,
+    NatsOpenError,
+    NotConnectedError,
+    RequestTimeoutError,
+)
 from adapters.nats.connection.receivers import Exchange, Subscription
 from gateway.settings import NatsSettings
 
@@ -133,12 +139,13 @@ class Connection:
         """Send a message, which may get lost. Does not wait for its delivery.
 
         Raises:
-            DisconnectedError: There is no connection; the message was not sent.
+            NotConnectedError: There is no connection.
+            DisconnectedError: It was lost meanwhile.
             NatsError: The message exceeds the server's limit.
         """
         client = self._client
         if client is None or not client.is_connected:
-            raise DisconnectedError("There is no connection to NATS.")
+            raise NotConnectedError("There is no connection to NATS.")
         try:
             await client.publish(subject, payload, reply, headers)
         except nats.errors.MaxPayloadError:
@@ -163,7 +170,8 @@ class Connection:
             timeout_seconds: Time for the response; None for the timeout in the settings.
 
         Raises:
-            DisconnectedError: There is no connection, or it was lost before the response.
+            NotConnectedError: There is no connection.
+            DisconnectedError: It was lost before the response.
             NoResponderError: The subject has no subscriber.
             RequestTimeoutError: No response arrived in time.
             NatsError: The message exceeds the server's limit.

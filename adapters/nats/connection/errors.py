@@ -13,6 +13,7 @@ __all__ = [
     "NatsError",
     "NatsOpenError",
     "NoResponderError",
+    "NotConnectedError",
     "RequestTimeoutError",
 ]
 
@@ -25,6 +26,10 @@ class NatsError(Exception):
 
 class DisconnectedError(NatsError):
     """There is no connection, or it was lost before the response."""
+
+
+class NotConnectedError(DisconnectedError):
+    """There is no connection. Nothing was sent."""
 
 
 class RequestTimeoutError(NatsError):
@@ -46,22 +51,23 @@ class _Translator:
         self._component = component
         self._reason = reason
 
-    def error(self, cause: NatsError) -> GatewayError:
-        """Return the gateway's error for a cause."""
+    def error(self, cause: NatsError, *, is_change: bool = False) -> GatewayError:
+        """Return the gateway's error for a cause; `is_change` says whether the operation changes anything."""
+        may_be_done = is_change and not isinstance(cause, NoResponderError | NotConnectedError)
         return GatewayError(
             self._reason,
             f"The {self._component} is not available. {cause}",
-            outcome=error_pb2.ERROR_OUTCOME_REJECTED,
+            outcome=error_pb2.ERROR_OUTCOME_UNKNOWN if may_be_done else error_pb2.ERROR_OUTCOME_REJECTED,
             retry_after_seconds=_RETRY_AFTER_SECONDS,
         )
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
+    def translated(self, *, is_change: bool = False) -> Iterator[None]:
         """Raise the gateway's error for a `NatsError` inside the context."""
         try:
             yield
         except NatsError as error:
-            raise self.error(error) from error
+            raise self.error(error, is_change=is_change) from error
 
 
 EVENT_LOG = _Translator("event log", error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE)

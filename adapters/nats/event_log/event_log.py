@@ -95,7 +95,7 @@ class NatsEventLog:
                 await self._continuity.verify()
             return await self._append(event)
         except NatsError as error:
-            raise EVENT_LOG.error(error) from error
+            raise EVENT_LOG.error(error, is_change=True) from error
 
     async def append_in_order(self, events: Sequence[Event]) -> Sequence[bool]:
         """Store events in order. Returns for each whether it is new.
@@ -103,7 +103,7 @@ class NatsEventLog:
         If other gateways append at the same time, the order holds for the events of each card and of each consumer. If
         this raises or is cancelled, some of the first events may be stored.
         """
-        async with self._verified():
+        async with self._verified(is_change=True):
             return await self._ordering.append(events)
 
     async def read(self, after: int, limit: int, scope: Scope | None = None) -> Read:
@@ -174,7 +174,7 @@ class NatsEventLog:
 
     async def create_subscription(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
         """Create a subscription. Returns False, without a change, if it exists."""
-        async with self._verified():
+        async with self._verified(is_change=True):
             return await self._subscriptions.create(issuer_id, name, sequence, commit_time_ms)
 
     async def commit(
@@ -185,12 +185,12 @@ class NatsEventLog:
         A sequence that is not after the committed one changes nothing, and neither does a fencing token from before a
         reset. Returns the stored subscription.
         """
-        async with self._verified():
+        async with self._verified(is_change=True):
             return await self._subscriptions.commit(issuer_id, name, sequence, commit_time_ms, fencing_token)
 
     async def begin_watch(self, issuer_id: str, name: str, fencing_token: int) -> StoredSubscription | None:
         """Record the fencing token of a watcher that has become active. Returns the stored subscription, or None."""
-        async with self._verified():
+        async with self._verified(is_change=True):
             return await self._subscriptions.begin_watch(issuer_id, name, fencing_token)
 
     async def reset_subscription(
@@ -200,12 +200,12 @@ class NatsEventLog:
 
         Returns the stored subscription; None, without a change, if its latest fencing token is another one.
         """
-        async with self._verified():
+        async with self._verified(is_change=True):
             return await self._subscriptions.reset(issuer_id, name, sequence, commit_time_ms, fencing_token)
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""
-        async with self._verified():
+        async with self._verified(is_change=True):
             return await self._subscriptions.delete(issuer_id, name)
 
     async def close(self) -> None:
@@ -215,10 +215,10 @@ class NatsEventLog:
             await asyncio.gather(self._checking, return_exceptions=True)
 
     @asynccontextmanager
-    async def _verified(self) -> AsyncIterator[None]:
+    async def _verified(self, *, is_change: bool = False) -> AsyncIterator[None]:
         """Translate errors, and fail if the log loses events before the context ends."""
         log_id = self.log_id
-        with EVENT_LOG.translated():
+        with EVENT_LOG.translated(is_change=is_change):
             await self._continuity.verify()
             self._check_identity(log_id)
             yield

@@ -9,6 +9,7 @@ from adapters.nats import NatsStorage
 from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.dial import hang_up
 from adapters.nats.connection.errors import DisconnectedError
+from gateway.errors import GatewayError
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import STORE_DOWN, an_event, read_all, uses
 from tests.integration.nats.nats_storages import disconnected, opened, recovered, settings_for_nats, unavailable
@@ -45,6 +46,24 @@ async def test_what_is_on_its_way_when_the_connection_is_lost_fails_then(server:
         async with asyncio.timeout(10):
             outcomes = await asyncio.gather(*pending, return_exceptions=True)
         assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == [reason for reason, _ in uses(storage)]
+
+
+async def test_a_change_without_a_response_may_have_been_made_and_a_read_changes_nothing(server: NatsServer) -> None:
+    async with opened(settings_for_nats(server, timeout_seconds=0.3)) as storage:
+        changes = [
+            storage.key_value_store.put_if_absent("key", b"value", 60),
+            storage.key_value_store.put("key", b"value", 60),
+            storage.log.append(an_event(1)),
+            storage.log.commit("ISSUER0001", "fraud", 1, 1),
+            storage.log.delete_subscription("ISSUER0001", "fraud"),
+        ]
+        reads = [storage.key_value_store.get("key"), storage.log.read(0, 10), storage.log.bounds()]
+        server.pause()
+
+        outcomes = await asyncio.gather(*changes, *reads, return_exceptions=True)
+
+        names = [outcome.outcome_name for outcome in outcomes if isinstance(outcome, GatewayError)]
+        assert names == ["UNKNOWN"] * len(changes) + ["REJECTED"] * len(reads)
 
 
 async def test_waiting_calls_fail_at_the_loss_and_later_ones_learn_what_came_meanwhile(server: NatsServer) -> None:
