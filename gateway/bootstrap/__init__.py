@@ -16,7 +16,7 @@ from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap import platform as card_platform
 from gateway.bootstrap.application import Gateway
 from gateway.bootstrap.platform import CardPlatform
-from gateway.bootstrap.storage import check_storage, open_storage, record_cipher_key
+from gateway.bootstrap.storage import check_storage, open_storage, record_cipher
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import CallbackRegistry
 from gateway.callbacks.results import AuthenticationResults
@@ -131,9 +131,10 @@ class _Base:
 
 @dataclass(frozen=True, slots=True)
 class _Core:
-    """The storage, and what works on it: watchers, broker, results of authentications."""
+    """The storage, the key of its records, and what works on it: watchers, broker, results of authentications."""
 
     storage: Storage
+    cipher: RecordCipher
     watchers: Watchers
     broker: Broker
     registry: CallbackRegistry
@@ -171,9 +172,11 @@ async def _connect_three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequen
 async def _open_core(stack: AsyncExitStack, base: _Base) -> _Core:
     storage = await open_storage(base.settings, base.certificates)
     stack.push_async_callback(storage.close)
+    cipher = await record_cipher(base.settings, storage.key_value_store)
     broker, registry = await _start_broker(stack, base.settings, storage)
     return _Core(
         storage=storage,
+        cipher=cipher,
         watchers=Watchers(storage.log, storage.leases),
         broker=broker,
         registry=registry,
@@ -213,9 +216,8 @@ async def _rpc_server(
     stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], call_seconds: float
 ) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
-    cipher = RecordCipher(await record_cipher_key(settings))
     idempotency_store = IdempotencyStore(
-        core.storage.key_value_store, cipher, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS
+        core.storage.key_value_store, core.cipher, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS
     )
     stack.push_async_callback(idempotency_store.aclose)
     return RpcServer(

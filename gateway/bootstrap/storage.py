@@ -1,17 +1,17 @@
 """Opens the storage that the settings name: SQLite for a single gateway, or NATS for a cluster."""
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from adapters import sqlite
-from gateway.idempotency import key_file
-from gateway.ports import Storage
+from gateway.idempotency import key_check, key_file
+from gateway.idempotency.encryption import RecordCipher
+from gateway.ports import KeyValueStore, Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
-__all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "record_cipher_key"]
+__all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "record_cipher"]
 
 
 def check_storage(settings: Settings) -> None:
@@ -68,16 +68,21 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
     return await nats.open_shared(settings, named, certificates)
 
 
-async def record_cipher_key(settings: Settings) -> bytes:
-    """Load the key that encrypts idempotency records; without a configured file it is created beside the event log.
+async def record_cipher(settings: Settings, store: KeyValueStore) -> RecordCipher:
+    """Return the encryption of the storage's idempotency records.
+
+    Without a configured key file, one beside the event log has the key, and is created at the first start.
 
     Raises:
-        SettingsError: It cannot be used.
+        SettingsError: The key cannot be used, or is not that of the storage's records.
     """
-    event_log, configured = settings.event_log.path, settings.idempotency.key_file
-    default = event_log.with_name(f"{event_log.name}.key")
-    load = partial(key_file.load_or_make, default) if configured is None else partial(key_file.load, configured)
-    return await asyncio.to_thread(load)
+    event_log, idempotency = settings.event_log.path, settings.idempotency
+    return await key_check.open_cipher(
+        store,
+        idempotency.key_file or event_log.with_name(f"{event_log.name}.key"),
+        is_default=idempotency.key_file is None,
+        forgotten_key_id=idempotency.forget_records_of,
+    )
 
 
 def _check_shared(settings: Settings, named: NatsSettings) -> None:

@@ -19,6 +19,7 @@ __all__ = ["FINGERPRINT_BYTES", "RecordCipher", "UnreadableError"]
 FINGERPRINT_BYTES: Final = 32
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+_ID_BYTES: Final = 8
 
 
 class UnreadableError(Exception):
@@ -33,6 +34,8 @@ class RecordCipher:
         self._name_key = _derived(key, b"name")
         self._fingerprint_key = _derived(key, b"fingerprint")
         self._encryption_key = _derived(key, b"seal")
+        self.key_id: str = _derived(key, b"id")[:_ID_BYTES].hex()
+        """Tells the key from others and reveals nothing else about it: 16 hexadecimal digits."""
 
     def name(self, parts: Sequence[str]) -> str:
         """Return the name of the entry for some words together."""

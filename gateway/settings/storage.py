@@ -63,3 +63,6 @@ class IdempotencySettings(Table):
     key_file: PrivateFile | None = None
     """Key that encrypts idempotency records: 64 lower-case hexadecimal digits, the same for all gateways of a cluster.
     Unset: `<event_log.path>.key`, created at the first start."""
+    forget_records_of: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")] | None = None
+    """Id of a lost or replaced key, whose records are given up so that the gateway starts with another key: see
+    docs/operations.md. Unset: such a start is refused, because a repeated change would be sent again."""

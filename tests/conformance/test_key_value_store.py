@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from gateway.idempotency.key_check import open_cipher
+from gateway.idempotency.key_file import load_or_make
 from gateway.ports import KeyValueStore
+from gateway.settings import SettingsError
 from tests.conformance.storage_engines import ODD_TEXTS, StorageEngine
 
 
@@ -232,3 +236,25 @@ async def test_values_are_there_after_the_store_was_opened_again(storage_engine:
 
     async with storage_engine.opened() as storage:
         assert await storage.key_value_store.get("key") == b"value"
+
+
+async def test_a_storage_that_is_opened_again_knows_the_key_of_its_records(
+    storage_engine: StorageEngine, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one.key", tmp_path / "other.key"
+    for file in (one, other):
+        load_or_make(file)
+
+    async def key_id(file: Path, *, forgotten: str | None = None) -> str:
+        async with storage_engine.opened() as storage:
+            store = storage.key_value_store
+            return (await open_cipher(store, file, is_default=False, forgotten_key_id=forgotten)).key_id
+
+    first = await key_id(one)
+    assert await key_id(one) == first
+    with pytest.raises(SettingsError, match=f"under the key {first}, but"):
+        await key_id(other)
+    second = await key_id(other, forgotten=first)
+    assert await key_id(other) == second
+    with pytest.raises(SettingsError, match=f"under the key {second}, but"):
+        await key_id(one, forgotten=first)

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from gateway import bootstrap
 from gateway.grpc_api.server import SERVICES
+from gateway.idempotency.encryption import RecordCipher
 from gateway.idempotency.requests import mutating_rpc
 from gateway.settings import IdempotencySettings, Settings, SettingsError
 from issuer.card.v1 import messages_pb2 as card
@@ -284,10 +285,11 @@ async def test_a_restart_replays_and_the_files_hold_nothing_of_request_or_reply(
         assert (again.reason, again.outcome) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
 
 
-def _with_key_file(used: Settings, key_file: Path, content: str) -> Settings:
+def _with_key_file(used: Settings, key_file: Path, content: str, *, forgotten: str | None = None) -> Settings:
     key_file.touch(mode=0o600)
     key_file.write_text(content)
-    return used.model_copy(update={"idempotency": IdempotencySettings(key_file=key_file)})
+    idempotency = IdempotencySettings(key_file=key_file, forget_records_of=forgotten)
+    return used.model_copy(update={"idempotency": idempotency})
 
 
 async def test_a_key_file_that_the_settings_name_is_the_one_that_is_used(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -298,8 +300,17 @@ async def test_a_key_file_that_the_settings_name_is_the_one_that_is_used(sandbox
         first, _ = await _call(running, rpc, request)
     async with running_gateway(sandbox, used) as running:
         assert await _call(running, rpc, request) == (first, True)
-    async with running_gateway(sandbox, _with_key_file(used, tmp_path / "second.key", "0b" * 32)) as running:
+    other = _with_key_file(used, tmp_path / "second.key", "0b" * 32)
+    with pytest.raises(SettingsError, match=r"idempotency\.key_file: .*second\.key holds the key") as refused:
+        async with bootstrap.running(other):
+            pass
+    key_id = RecordCipher(bytes.fromhex("0a" * 32)).key_id
+    assert f"records of changes under the key {key_id}" in str(refused.value)
+    forgetful = _with_key_file(used, tmp_path / "second.key", "0b" * 32, forgotten=key_id)
+    async with running_gateway(sandbox, forgetful) as running:
         assert not (await _call(running, rpc, request))[1], "records of another key are unreadable"
+    async with running_gateway(sandbox, other) as running:
+        assert (await _call(running, rpc, request))[1]
     assert not (tmp_path / "d1-gateway.db.key").exists()
 
 

@@ -1,9 +1,12 @@
 """Request ids across kills: a sent request is not sent again, and a reply is repeated."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +19,7 @@ from sandbox.common.faults import Fault
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.contract.card_rpcs import RPCS, prepare
 from tests.contract.request_ids import identified, until_held
+from tests.e2e.command import d1_gateway
 from tests.e2e.watching import connect
 from tests.running import failure_of
 
@@ -113,3 +117,34 @@ async def test_a_completed_call_gets_the_same_reply_after_a_kill(killed: Killed)
     assert again == killed.replies
     assert len({reply.card_id for reply in again}) == _COMPLETED
     assert killed.made() == made
+
+
+async def test_a_backup_that_is_restored_without_the_key_is_not_started_and_with_it_repeats_the_reply(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    prepare(sandbox.store)
+    config, request = GatewayConfig.of(sandbox, tmp_path), identified(_CREATE)
+    database, key, backup = config.event_log, tmp_path / "d1-gateway.db.key", tmp_path / "backup.db"
+    async with await GatewayProcess.start(config, tmp_path) as gateway:
+        async with connect(gateway.grpc, sandbox.pki) as channel:
+            first = await CardServiceStub(channel).CreateCard(request, timeout=5)
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(backup)) as target:
+            source.backup(target)
+    kept = key.read_bytes()
+    key.unlink()
+    database.unlink()
+    backup.rename(database)
+
+    refused = await d1_gateway("serve", "--config", tmp_path / "d1-gateway.toml")
+
+    line = refused.only_line(2)
+    assert f"but {key} is missing. A change that a caller repeats would be sent a second time." in line
+    assert not key.exists()
+    key.touch(mode=0o600)
+    key.write_bytes(kept)
+    async with (
+        await GatewayProcess.start(config, tmp_path) as gateway,
+        connect(gateway.grpc, sandbox.pki) as channel,
+    ):
+        assert await CardServiceStub(channel).CreateCard(request, timeout=5) == first
+    assert sum(each.created_by_d1 for each in sandbox.store.cards()) == 1

@@ -129,6 +129,20 @@ async def test_gateways_that_share_a_store_have_to_have_one_key(shared: Settings
             pass
 
 
+async def test_a_gateway_with_another_key_than_its_peers_does_not_start(
+    sandbox: Sandbox, shared: Settings, tmp_path: Path
+) -> None:
+    key_file = tmp_path / "another.key"
+    key_file.touch(mode=0o600)
+    key_file.write_text("0b" * 32)
+    other = shared.model_copy(update={"idempotency": shared.idempotency.model_copy(update={"key_file": key_file})})
+
+    async with running_gateway(sandbox, shared):
+        with pytest.raises(SettingsError, match=r"idempotency\.key_file: .*another\.key holds the key"):
+            async with bootstrap.running(other):
+                pass
+
+
 async def test_credentials_that_cannot_be_used_are_a_mistake_in_the_settings(shared: Settings, tmp_path: Path) -> None:
     empty = tmp_path / "empty.creds"
     empty.touch(mode=0o600)

@@ -1,12 +1,17 @@
+import asyncio
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway.idempotency.encryption import RecordCipher
+from gateway.idempotency.key_check import open_cipher
 from gateway.idempotency.key_file import KEY_BYTES, load, load_or_make
 from gateway.settings import SettingsError
+from tests.fakes import FakeKeyValueStore
 
 _SEVERAL = 8
 
@@ -16,6 +21,10 @@ def holding(folder: Path, content: bytes) -> Path:
     path.touch(mode=0o600)
     path.write_bytes(content)
     return path
+
+
+async def opened(store: FakeKeyValueStore, file: Path, *, forgotten: str | None = None) -> RecordCipher:
+    return await open_cipher(store, file, is_default=True, forgotten_key_id=forgotten)
 
 
 def test_a_key_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
@@ -75,3 +84,68 @@ def test_a_key_that_is_not_there_or_cannot_be_made_is_named(tmp_path: Path) -> N
     (tmp_path / "folder").mkdir()
     with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
         load_or_make(tmp_path / "folder")
+
+
+async def test_a_storage_is_opened_with_the_key_of_its_records_alone(tmp_path: Path) -> None:
+    store, file, kept = FakeKeyValueStore(), tmp_path / "key", tmp_path / "kept"
+    key_id = (await opened(store, file)).key_id
+    store.now += 90 * 365 * 86_400.0
+    assert (await opened(store, file)).key_id == key_id
+    file.rename(kept)
+
+    with pytest.raises(SettingsError, match=f'under the key {key_id}, but {file} is missing.*_of = "{key_id}"$'):
+        await opened(store, file)
+    assert not file.exists(), "another key would hide that this one is missing"
+    other_id = RecordCipher(load_or_make(file)).key_id
+    with pytest.raises(SettingsError, match=f"under the key {key_id}, but {file} holds the key {other_id}"):
+        await opened(store, file, forgotten=other_id)
+    kept.rename(file)
+    assert (await opened(store, file, forgotten=key_id)).key_id == key_id
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+async def test_records_are_given_up_where_the_settings_name_their_key_and_never_those_of_the_next_one(
+    tmp_path: Path, *, is_missing: bool
+) -> None:
+    store, file = FakeKeyValueStore(), tmp_path / "key"
+    key_id = (await opened(store, file)).key_id
+    file.unlink()
+    if not is_missing:
+        load_or_make(file)
+
+    with capture_logs() as logged:
+        next_id = (await opened(store, file, forgotten=key_id)).key_id
+
+    assert next_id != key_id
+    assert [(entry["event"], entry["key_id"]) for entry in logged] == [("idempotency_records_forgotten", key_id)]
+    file.unlink()
+    with pytest.raises(SettingsError, match=f"under the key {next_id}"):
+        await opened(store, file, forgotten=key_id)
+
+
+async def test_of_gateways_that_start_at_once_with_several_keys_those_with_one_of_them_start(tmp_path: Path) -> None:
+    store, files = FakeKeyValueStore(), [tmp_path / str(number) for number in range(3)]
+    for file in files:
+        load_or_make(file)
+
+    ends = await asyncio.gather(*(opened(store, file) for file in (*files, *files)), return_exceptions=True)
+
+    assert [isinstance(end, RecordCipher) for end in ends].count(True) == 2
+    assert [isinstance(end, SettingsError) for end in ends].count(True) == 4
+
+
+async def test_a_storage_that_does_not_answer_is_asked_again_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, file = FakeKeyValueStore(), tmp_path / "key"
+    monkeypatch.setattr("gateway.idempotency.key_check._PAUSE_SECONDS", 0.01)
+    store.fail()
+    with pytest.raises(SettingsError, match="the key of the records cannot be checked: The store cannot be used"):
+        await opened(store, file)
+    asyncio.get_running_loop().call_later(0.02, store.recover)
+
+    assert (await opened(store, file)).key_id
+
+
+def test_the_id_of_a_key_is_the_same_for_good() -> None:
+    assert RecordCipher(bytes(32)).key_id == "9cf546d7abbb1dda"
