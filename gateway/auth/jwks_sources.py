@@ -1,7 +1,6 @@
 """Sources of documents that the gateway reloads while it runs: files and https URLs."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,11 +39,16 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A file, read again when its inode, time or size changes."""
+    """A file, read at every call. A change counts once two calls have seen it, because it may be half written before.
+
+    Content is compared, as size and times do not tell: tools preserve them, and some file systems count in seconds.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: tuple[int, int, int] | str | None = None
+        self._used: bytes | str | None = None
+        """The content, or why there is none."""
+        self._seen: bytes | str | None = None
 
     @property
     def location(self) -> str:
@@ -52,32 +56,31 @@ class FileSource:
         return str(self._path)
 
     async def read(self) -> bytes | None:
-        """Return the content if it may have changed."""
+        """Return the content if it has changed."""
         return await asyncio.to_thread(self.read_now)
 
     def read_now(self) -> bytes | None:
-        """Return the content if it may have changed; blocks.
+        """Return the content if it has changed; blocks.
 
         Raises:
             SourceError: The file is missing, unreadable or too large; raised once until that changes.
         """
+        found = self._look()
+        has_settled, self._seen = found == self._seen or self._used is None, found
+        if not has_settled or found == self._used:
+            return None
+        self._used = found
+        if isinstance(found, str):
+            raise SourceError(found)
+        return found
+
+    def _look(self) -> bytes | str:
         try:
             with self._path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-                if seen == self._seen:
-                    return None
-                self._seen = seen
                 content = file.read(_MAX_BYTES + 1)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
-            if reason == self._seen:
-                return None
-            self._seen = reason
-            raise SourceError(reason) from error
-        if len(content) > _MAX_BYTES:
-            raise SourceError(f"larger than {_MAX_BYTES} bytes")
-        return content
+            return error.strerror or type(error).__name__
+        return content if len(content) <= _MAX_BYTES else f"larger than {_MAX_BYTES} bytes"
 
 
 class UrlSource:

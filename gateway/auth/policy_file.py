@@ -14,10 +14,10 @@ from gateway.auth.grant import Grant
 from gateway.auth.jwks_sources import FileSource, SourceError
 from gateway.auth.policy import Policy, Vocabulary
 from gateway.settings import SettingsError
+from gateway.tls.file_watcher import CHECK_SECONDS
 
 __all__ = ["PolicyFile"]
 
-_POLL_SECONDS = 3.0
 _MAX_CACHED_GRANTS: Final = 10_000
 
 _log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class PolicyFile:
         return self._policy.names(caller)
 
     @asynccontextmanager
-    async def followed(self, poll_seconds: float = _POLL_SECONDS) -> AsyncIterator[None]:
+    async def followed(self, poll_seconds: float = CHECK_SECONDS) -> AsyncIterator[None]:
         """Watch the file while the context lasts, polling every `poll_seconds`."""
         async with every(poll_seconds, self._poll):
             yield

@@ -14,10 +14,9 @@ from gateway.grpc_api.interceptors import AccessInterceptor
 from gateway.grpc_api.server import SERVICES
 from gateway.settings import AccessSettings, SettingsError, TokenSettings
 from gateway.tls import contexts
+from gateway.tls.file_watcher import CHECK_SECONDS
 
 __all__ = ["check", "opened"]
-
-_FILE_CHECK_SECONDS = 5.0
 
 
 def check(settings: AccessSettings, issuer_ids: Collection[str]) -> None:
@@ -63,7 +62,7 @@ async def _verifier(stack: AsyncExitStack, settings: TokenSettings) -> TokenVeri
         source = await stack.enter_async_context(url_source(settings.jwks_url, contexts.tokens_context(settings)))
         age_seconds = settings.jwks_refresh_seconds
     elif settings.jwks_file is not None:
-        source, age_seconds = FileSource(settings.jwks_file), _FILE_CHECK_SECONDS
+        source, age_seconds = FileSource(settings.jwks_file), CHECK_SECONDS
     else:
         raise SettingsError(["access.tokens: set jwks_file or jwks_url"])
     keys = jwks.Jwks(source, settings.algorithms)

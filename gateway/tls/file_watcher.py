@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -15,9 +16,9 @@ from gateway.settings import SettingsError
 __all__ = ["CHECK_SECONDS", "FileWatcher"]
 
 CHECK_SECONDS: Final = 2.0
-"""Interval between checks. A change takes up to twice as long, because two checks have to see the same files."""
+"""Interval between checks. A change takes up to twice as long, because two checks have to see the same content."""
 
-_State: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_State: TypeAlias = tuple[bytes | None, ...]
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +66,7 @@ class FileWatcher:
         """Check once; blocks."""
         for watched in self._watched:
             state = _state(watched.files)
-            # Certificate and key are written one after the other: wait until both are complete.
+            # Certificate and key are written one after the other, and neither at once: wait until both are complete.
             has_settled, watched.seen = state == watched.seen, state
             if has_settled and state != watched.used:
                 watched.used = state
@@ -88,9 +89,9 @@ def _state(files: Collection[Path]) -> _State:
     return tuple(_state_of(file) for file in files)
 
 
-def _state_of(file: Path) -> tuple[int, int, int] | None:
+def _state_of(file: Path) -> bytes | None:
+    # Size and times do not tell: tools preserve them, and some file systems count in seconds.
     try:
-        status = file.stat()
+        return blake2b(file.read_bytes()).digest()
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -286,13 +286,57 @@ async def test_a_file_is_read_again_only_when_it_changes(tmp_path: Path) -> None
 
     assert await source.read() == jwk_set(jwk(EC))
     assert await source.read() is None
-    file.write_bytes(jwk_set(jwk(EC)))
-    os.utime(file, (1, 1))
-    assert await source.read() == jwk_set(jwk(EC))
     replacement = tmp_path / "next.json"
     replacement.write_bytes(jwk_set(jwk(ED)))
     replacement.replace(file)
-    assert await source.read() == jwk_set(jwk(ED))
+    assert await _settled(source) == jwk_set(jwk(ED))
+    assert await source.read() is None
+
+
+async def test_a_file_changed_in_place_is_read_though_its_size_and_time_stay(tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(b"first")
+    source, status = FileSource(file), file.stat()
+    assert await source.read() == b"first"
+
+    file.write_bytes(b"FIRST")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert await _settled(source) == b"FIRST"
+
+
+async def test_a_file_is_not_taken_while_it_is_being_written(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_bytes(b"first")
+    source = FileSource(file)
+    await source.read()
+    for part in (b"", b"second,", b"second, and its end"):
+        file.write_bytes(part)
+        assert await source.read() is None
+
+    assert await source.read() == b"second, and its end"
+
+
+async def test_a_file_in_a_mounted_folder_is_read_when_a_link_leads_to_the_next_one(tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "policy.toml").write_text(number)
+    (tmp_path / "..data").symlink_to("1")
+    file = tmp_path / "policy.toml"
+    file.symlink_to("..data/policy.toml")
+    source = FileSource(file)
+    assert await source.read() == b"1"
+    (tmp_path / "..next").symlink_to("2")
+
+    (tmp_path / "..next").rename(tmp_path / "..data")
+
+    assert await _settled(source) == b"2"
+
+
+async def _settled(source: FileSource) -> bytes | None:
+    """Look a first time, which only sees a change, and a second time."""
+    assert await source.read() is None
+    return await source.read()
 
 
 async def test_a_file_that_goes_is_an_error_once_and_read_when_it_comes_back(tmp_path: Path) -> None:
@@ -304,9 +348,9 @@ async def test_a_file_that_goes_is_an_error_once_and_read_when_it_comes_back(tmp
     assert await source.read() is None
     file.write_bytes(b"x" * 262_145)
     with pytest.raises(SourceError, match="larger"):
-        await source.read()
+        await _settled(source)
     file.write_bytes(jwk_set(jwk(EC)))
-    assert await source.read() == jwk_set(jwk(EC))
+    assert await _settled(source) == jwk_set(jwk(EC))
 
 
 async def test_what_a_source_says_is_logged_without_what_stands_in_it() -> None:

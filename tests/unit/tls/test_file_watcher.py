@@ -1,6 +1,7 @@
 """Files that change while something is made of them."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_a_file_replaced_by_another_of_the_same_size_is_read(watcher: FileWatche
     other = copy.file.with_name("other")
     other.write_text("FIRST")
     other.rename(copy.file)
+    watcher.check()
+    watcher.check()
+
+    assert copy.content == "FIRST"
+
+
+def test_a_file_changed_in_place_is_read_though_its_size_and_time_stay(watcher: FileWatcher, copy: Copy) -> None:
+    status = copy.file.stat()
+    copy.file.write_text("FIRST")
+    os.utime(copy.file, ns=(status.st_atime_ns, status.st_mtime_ns))
     watcher.check()
     watcher.check()
 
