@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 
 from gateway.auth.errors import InvalidCertificate
 from gateway.auth.jose import base64url
+from gateway.tls.client_certificate import flaw
 
 __all__ = ["Certificate", "Certificates"]
 
@@ -43,14 +44,17 @@ class Certificates:
         """Parse a certificate that TLS has verified.
 
         Raises:
-            InvalidCertificate: The certificate is malformed.
+            InvalidCertificate: The certificate is malformed, or not a client's.
         """
         certificate = self._cached.get(pem)
         if certificate is None:
             try:
-                certificate = _certificate(x509.load_pem_x509_certificate(pem))
+                parsed = x509.load_pem_x509_certificate(pem)
+                found, certificate = flaw(parsed), _certificate(parsed)
             except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
                 raise InvalidCertificate("malformed") from error
+            if found:
+                raise InvalidCertificate(found, f"The client certificate {found}: present one of a client's own.")
             if len(self._cached) >= _MAX_CACHED:
                 self._cached.clear()
             self._cached[pem] = certificate

@@ -62,6 +62,8 @@ class Clients:
             HttpError: 403 if the client is not allowed; 400 for a malformed header.
         """
         certificate = self._certificate(request)
+        if certificate.flaw:
+            raise HttpError(HTTPStatus.FORBIDDEN, f"the client certificate {certificate.flaw}")
         # TLS checks the dates during the handshake only, and a connection may outlive its certificate.
         if not certificate.not_before <= self._clock() <= certificate.not_after:
             raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate has expired or is not yet valid")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
     ClientVerifier,
     Criticality,
@@ -37,7 +36,7 @@ _BYTE_SEQUENCE: Final = re.compile(r":([A-Za-z0-9+/]+={0,2}):")
 
 
 class ForwardedCertificates:
-    """Verifies forwarded certificates as TLS would: chain, validity period, key usage."""
+    """Verifies forwarded certificates as TLS would: chain and validity period."""
 
     def __init__(self, ca_file: Path, *, clock: Callable[[], float] = time.time) -> None:
         """Initialise with the trusted CAs (PEM), which `renew` reads."""
@@ -91,6 +90,8 @@ class ForwardedCertificates:
             self._verifier().verify(parsed, [])
         except VerificationError as error:
             raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate is not trusted") from error
+        except x509.UnsupportedGeneralNameType as error:
+            raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate cannot be read") from error
         return read(parsed)
 
     def _verifier(self) -> ClientVerifier:
@@ -99,10 +100,9 @@ class ForwardedCertificates:
             .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_authority)
             .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _may_sign)
         )
-        # Unlike web certificates, the card platform's may have their name in the subject alone.
-        client = ExtensionPolicy.permit_all().may_be_present(
-            x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _is_for_clients
-        )
+        # Unlike web certificates, the card platform's may have their name in the subject alone. What a client's
+        # certificate must not be is checked with that of direct connections.
+        client = ExtensionPolicy.permit_all()
         return (
             PolicyBuilder()
             .store(Store(self._authorities))
@@ -132,9 +132,3 @@ def _may_sign(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsag
     del policy, certificate
     if usage is not None and not usage.key_cert_sign:
         raise ValueError("the key may not sign certificates")
-
-
-def _is_for_clients(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
-    del policy, certificate
-    if usage is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
-        raise ValueError("not a client certificate")

@@ -1,12 +1,12 @@
-"""The facts about a client certificate that the edge needs."""
+"""Whether a certificate is a client's, and the facts about it that the edge needs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["Certificate", "read"]
+__all__ = ["Certificate", "flaw", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,9 @@ class Certificate:
     """A verified client certificate."""
 
     names: frozenset[str]
-    """Common name and subject alternative names, unmodified; empty if they cannot be parsed."""
+    """Common name and subject alternative names, unmodified."""
+    flaw: str
+    """Why it is not a client's; empty if it is."""
     not_before: float
     """Start of validity, in seconds since 1970 (UTC)."""
     not_after: float
@@ -24,10 +26,30 @@ class Certificate:
 def read(certificate: x509.Certificate) -> Certificate:
     """Extract the facts from a certificate."""
     try:
-        names = frozenset(_names(certificate))
+        names, found = frozenset(_names(certificate)), flaw(certificate)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        names = frozenset()
-    return Certificate(names, certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp())
+        names, found = frozenset(), "cannot be read"
+    begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    return Certificate(names, found, begin, end)
+
+
+def flaw(certificate: x509.Certificate) -> str:
+    """Return why a certificate is not a client's; empty if it is (RFC 5280 sections 4.2.1.3, 4.2.1.9 and 4.2.1.12).
+
+    TLS lets the certificates of CAs pass for clients', and a forwarded certificate has not been through our TLS.
+
+    Raises:
+        ValueError, DuplicateExtension, UnsupportedGeneralNameType: Its extensions are malformed.
+    """
+    for extension in certificate.extensions:
+        match extension.value:
+            case x509.BasicConstraints(ca=True):
+                return "is a CA's"
+            case x509.ExtendedKeyUsage() as purposes if ExtendedKeyUsageOID.CLIENT_AUTH not in purposes:
+                return "is not for clients"
+            case x509.KeyUsage(digital_signature=False, key_agreement=False):
+                return "has a key that does not authenticate clients"
+    return ""
 
 
 def _names(certificate: x509.Certificate) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from grpc_reflection.v1alpha import reflection_pb2
 from structlog.testing import capture_logs
@@ -46,6 +47,7 @@ CARD_SERVICE = CLIENTS.issue([uri(SPIFFE)])
 SECOND = CLIENTS.issue([uri("spiffe://bank/second")])
 OPERATOR = CLIENTS.issue([uri("spiffe://bank/ops/anna")])
 STRANGER = CLIENTS.issue([uri("spiffe://bank/stranger")])
+SUBORDINATE = CLIENTS.issue([uri(SPIFFE)], more=[x509.BasicConstraints(ca=True, path_length=None)])
 NAMELESS = CLIENTS.issue(common_name=SPIFFE)
 
 _RESUME = card.ResumeCardRequest(issuer_id="SANDBOX001", card_id="card-unknown", reason_code="CARD_FOUND")
@@ -160,6 +162,20 @@ async def test_a_certificate_without_a_name_identifies_nobody(gateway: _Gateway,
 
     (denial,) = _denials(logged)
     assert denial["why"].startswith("certificate: must name")
+
+
+@pytest.mark.parametrize("pair", [CLIENTS.pair, SUBORDINATE], ids=["the CA's own", "another CA's"])
+async def test_the_certificate_of_a_ca_identifies_nobody_even_with_a_token(
+    gateway: _Gateway, logged: list[EventDict], pair: Pair
+) -> None:
+    async with gateway.channel(pair) as channel:
+        for metadata in (None, _bearer()):
+            resume: Any = CardServiceStub(channel).ResumeCard(_RESUME, metadata=metadata, timeout=30)
+            failure = await failure_of(resume)
+            assert (failure.code, failure.reason, failure.outcome) == _UNAUTHENTICATED
+            assert failure.message == "The client certificate is a CA's: present one of a client's own."
+
+    assert [line["why"] for line in _denials(logged)] == ["certificate: is a CA's"] * 2
 
 
 _HEADER = "The metadata `authorization` must be there once, and be `Bearer <JWT>`."

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from gateway.bootstrap import edge
 from gateway.edge.auth_client_certificate import Clients
@@ -24,11 +24,13 @@ from sandbox import Sandbox
 from tests.integration.edge.edge_caller import EdgeCaller, edge_log, event, raw_request
 from tests.integration.edge.edge_gateways import calling_with, edge_with, write_authority, write_pair
 from tests.running import Running
-from tests.unit.auth.auth_pki import Authority, Pair, dns, uri
+from tests.unit.auth.auth_pki import Authority, Pair, dns, key_usage, uri
 
 _LISTED = ("d1.example", "spiffe://d1/client", "the common name", "*")
 _D1 = [dns("d1.example")]
 _DAY = timedelta(days=1)
+_ODD_NAMES = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x02\xa3\x00")
+"""An ``x400Address`` (RFC 5280 section 4.2.1.6), which the gateway cannot read."""
 CA = Authority()
 
 
@@ -170,13 +172,54 @@ async def test_a_proxy_is_not_d1_though_it_has_a_certificate_of_the_same_authori
         Authority("Another CA").issue(_D1),
         CA.issue(_D1, begins=-2 * _DAY, ends=timedelta(hours=-1)),
         CA.issue(_D1, begins=timedelta(hours=1)),
-        CA.issue(_D1, usage=ExtendedKeyUsageOID.SERVER_AUTH),
     ],
-    ids=["of another CA of the same name", "of another CA", "expired", "not yet valid", "for servers"],
+    ids=["of another CA of the same name", "of another CA", "expired", "not yet valid"],
 )
 async def test_what_another_authority_signed_or_is_not_valid_is_refused(proxy: EdgeCaller, pair: Pair) -> None:
     response = await proxy.notify(**{"Client-Cert": _forwarded(pair)})
     assert response.error(403) == "the client certificate is not trusted"
+
+
+@pytest.mark.parametrize(
+    ("pair", "flaw", "by_tls"),
+    [
+        (CA.pair, "is a CA's", False),
+        (CA.issue(_D1, more=[x509.BasicConstraints(ca=True, path_length=None)]), "is a CA's", False),
+        (CA.issue(more=[_ODD_NAMES]), "cannot be read", False),
+        (CA.issue(_D1, usage=ExtendedKeyUsageOID.SERVER_AUTH), "is not for clients", True),
+        (CA.issue(_D1, usage=ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE), "is not for clients", True),
+        (CA.issue(_D1, more=[key_usage("key_encipherment")]), "has a key that does not authenticate clients", True),
+    ],
+    ids=["the CA's own", "another CA's", "with odd names", "for servers", "for anything", "for encryption"],
+)
+async def test_a_certificate_that_is_not_a_clients_is_refused_directly_and_behind_a_proxy(
+    direct: Running, proxy: EdgeCaller, tmp_path: Path, pair: Pair, flaw: str, *, by_tls: bool
+) -> None:
+    assert (await proxy.notify(**{"Client-Cert": _forwarded(pair)})).error(403) == f"the client certificate {flaw}"
+
+    async with _presenting(direct, tmp_path, pair) as caller:
+        if by_tls:
+            with pytest.raises((aiohttp.ClientError, OSError)):
+                await caller.notify()
+        else:
+            assert (await caller.notify()).error(403) == f"the client certificate {flaw}"
+        assert await caller.stored() == []
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        CA.issue(_D1, more=[x509.BasicConstraints(ca=False, path_length=None), key_usage("digital_signature")]),
+        CA.issue(_D1, more=[key_usage("key_agreement")]),
+    ],
+    ids=["for signatures", "for key agreement"],
+)
+async def test_a_certificate_that_says_it_is_a_clients_is_taken_directly_and_behind_a_proxy(
+    direct: Running, proxy: EdgeCaller, tmp_path: Path, pair: Pair
+) -> None:
+    assert (await proxy.notify(**{"Client-Cert": _forwarded(pair)})).status == 204
+    async with _presenting(direct, tmp_path, pair) as caller:
+        assert (await caller.notify()).status == 204
 
 
 async def test_a_header_that_is_no_certificate_is_refused(proxy: EdgeCaller) -> None:

@@ -35,6 +35,11 @@ class Authority:
         )
         self.certificate = signed.public_bytes(serialization.Encoding.PEM)
 
+    @property
+    def pair(self) -> Pair:
+        """The CA's own certificate and key."""
+        return Pair(self.certificate, _pem(self._key))
+
     def issue(
         self,
         names: Sequence[x509.GeneralName] = (),
@@ -43,17 +48,18 @@ class Authority:
         begins: timedelta = -_DAY,
         ends: timedelta = _DAY,
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+        more: Sequence[x509.ExtensionType] = (),
     ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(common_name), self._name, key.public_key(), begins, ends)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        for extension in more:
+            builder = builder.add_extension(extension, critical=True)
         return Pair(
             builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            ),
+            _pem(key),
         )
 
 
@@ -63,6 +69,21 @@ def uri(value: str) -> x509.GeneralName:
 
 def dns(value: str) -> x509.GeneralName:
     return x509.DNSName(value)
+
+
+def key_usage(*purposes: str) -> x509.KeyUsage:
+    """Return a key usage with these of its purposes, such as ``digital_signature``."""
+    every = (
+        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+        *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+    )
+    return x509.KeyUsage(**{purpose: purpose in purposes for purpose in every})
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _name(common_name: str) -> x509.Name:
