@@ -217,7 +217,10 @@ async def _rpc_server(
 ) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
     idempotency_store = IdempotencyStore(
-        core.storage.key_value_store, core.cipher, lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS
+        core.storage.key_value_store,
+        core.cipher,
+        lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS,
+        is_shared=settings.nats is not None,
     )
     stack.push_async_callback(idempotency_store.aclose)
     return RpcServer(

@@ -4,6 +4,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from secrets import token_bytes
 from typing import Final
 
@@ -60,6 +61,7 @@ class IdempotencyStore:
         cipher: RecordCipher,
         *,
         lease_seconds: float,
+        is_shared: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Keep records in a store.
@@ -69,11 +71,14 @@ class IdempotencyStore:
             cipher: Encrypts the records.
             lease_seconds: The longest time that a call takes. If a marker of another instance is older, that instance
                 has died.
+            is_shared: Whether other instances work with the store at the same time. If not, another one's marker is of
+                a call that broke off, but the upstream may be at it until the lease ends.
             clock: Returns the time in seconds since 1970 (UTC).
         """
         self._store = store
         self._cipher = cipher
         self._lease_seconds = lease_seconds
+        self._is_shared = is_shared
         self._clock = clock
         self._instance = token_bytes(INSTANCE_BYTES)
         self._running: dict[str, bytes] = {}
@@ -156,9 +161,22 @@ class IdempotencyStore:
                 return undecided.error
             case InFlight(instance, lease_end):
                 # This instance's running calls are in `_running`, so its own marker is of a call that broke off.
-                if instance != self._instance and self._clock() < lease_end:
-                    raise _in_flight()
+                left_seconds = min(lease_end - self._clock(), self._lease_seconds)
+                if instance != self._instance and left_seconds > 0:
+                    raise self._perhaps_in_flight(left_seconds)
                 return _lost()
+
+    def _perhaps_in_flight(self, left_seconds: float) -> GatewayError:
+        """Return the error for a repeat of another instance's call, whose lease ends in some time."""
+        # What has taken long takes longer; a call that has just begun is mostly over in a second.
+        soon = max(_RETRY_SECONDS, self._lease_seconds - left_seconds)
+        return GatewayError(
+            error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT,
+            "The request with this request_id is in flight, unless its gateway has died, which is certain in "
+            f"{ceil(left_seconds)} s. Repeat it to get its reply, or to learn that its outcome is unknown.",
+            outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
+            retry_after_seconds=min(soon, left_seconds) if self._is_shared else left_seconds,
+        )
 
     async def _make(
         self, name: str, fingerprint: bytes, marker: bytes, work: Callable[[], Awaitable[Message]]

@@ -43,7 +43,9 @@ async def test_what_was_given_up_while_nats_hung_another_gateway_makes_soon_afte
     settings, upstream = settings_for_nats(server, timeout_seconds=1.0), Upstream()
     async with opened(settings) as one, opened(settings) as another:
         here, there = (
-            IdempotencyStore(storage.key_value_store, RecordCipher(b"\x01" * 32), lease_seconds=LEASE_SECONDS)
+            IdempotencyStore(
+                storage.key_value_store, RecordCipher(b"\x01" * 32), lease_seconds=LEASE_SECONDS, is_shared=True
+            )
             for storage in (one, another)
         )
         server.pause()

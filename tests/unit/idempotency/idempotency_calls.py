@@ -80,9 +80,11 @@ class Upstream:
         self.released.set()
 
 
-def instance(store: FakeKeyValueStore, key: bytes = b"\x01" * 32) -> IdempotencyStore:
+def instance(store: FakeKeyValueStore, key: bytes = b"\x01" * 32, *, is_shared: bool = True) -> IdempotencyStore:
     """Start a gateway on a store."""
-    return IdempotencyStore(store, RecordCipher(key), lease_seconds=LEASE_SECONDS, clock=lambda: store.now)
+    return IdempotencyStore(
+        store, RecordCipher(key), lease_seconds=LEASE_SECONDS, is_shared=is_shared, clock=lambda: store.now
+    )
 
 
 async def ask(

@@ -5,6 +5,7 @@ what they do not look at.
 """
 
 import asyncio
+from math import ceil
 
 import pytest
 
@@ -14,6 +15,8 @@ from issuer.common.v1 import error_pb2
 from tests.fakes import FakeKeyValueStore
 from tests.unit.idempotency.idempotency_calls import (
     ID,
+    IN_FLIGHT,
+    LEASE_SECONDS,
     LOST,
     NOT_STORED,
     REGISTER,
@@ -70,6 +73,26 @@ async def test_a_fault_of_ours_counts_as_an_unknown_outcome(replies: Idempotency
     assert (again.reason_name, again.outcome_name) == ("INTERNAL", "UNKNOWN")
     assert "4970" not in again.message
     assert upstream.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("is_shared", "pauses"),
+    [(False, [15, 14.5, 11, 1]), (True, [1, 1, 4, 1])],
+    ids=["the only gateway", "one of several"],
+)
+async def test_a_repeat_of_a_call_whose_gateway_may_have_died_is_told_when_to_come_again(
+    store: FakeKeyValueStore, upstream: Upstream, *, is_shared: bool, pauses: list[float]
+) -> None:
+    dead, living = (instance(store, is_shared=is_shared) for _ in range(2))
+    await upstream.lose(ask(dead, upstream))
+    began = store.now
+    for age, pause in zip((0, 0.5, 4, 14), pauses, strict=True):
+        store.now = began + age
+        error = await error_of(ask(living, upstream))
+        assert ((error.reason_name, error.outcome_name), error.retry_after_seconds) == (IN_FLIGHT, pause)
+        assert f"certain in {ceil(LEASE_SECONDS - age)} s" in error.message
+    store.now = began + LEASE_SECONDS
+    assert await failure_of(ask(living, upstream)) == LOST
 
 
 async def test_an_instance_knows_at_once_that_a_call_of_its_own_was_cut_off(

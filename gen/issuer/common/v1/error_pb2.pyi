@@ -106,8 +106,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 28
     """This `request_id` belongs to a different request. Status INVALID_ARGUMENT."""
     ERROR_REASON_REQUEST_IN_FLIGHT: _ErrorReason.ValueType  # 29
-    """The request of this `request_id` is in flight. Repeat it after `google.rpc.RetryInfo` to get its reply.
-    Status ABORTED.
+    """The request of this `request_id` is in flight, or was when its gateway died (see `request_id` above). Repeat it
+    after `google.rpc.RetryInfo` to get its reply, or to learn that its outcome is unknown. Status ABORTED.
     """
     ERROR_REASON_TOO_MANY_REQUESTS: _ErrorReason.ValueType  # 30
     """The caller has reached its limit of requests in flight, or (then `ErrorDetail.upstream` is set) the upstream's
@@ -190,8 +190,10 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       `ErrorDetail.idempotent_replay`, and sends nothing. That is no answer: find out what became of the change, then use
       a new id. Where the rpc's comment says how a second call fails, a call under a new id finds out: that failure means
       that the change was made, or could not be made before either; success, that it is made now. While the first call is
-      in flight, a repeat fails with REQUEST_IN_FLIGHT. A different request under the id fails with REQUEST_ID_REUSED;
-      `encrypted_data` that was encrypted anew makes a request different. Empty: nothing is remembered.
+      in flight, a repeat fails with REQUEST_IN_FLIGHT; so it does after the death of its gateway, until the upstream has
+      certainly ended it: `d1.total_timeout_seconds` and 5 s from its start, 15 s by default. A different request under
+      the id fails with REQUEST_ID_REUSED; `encrypted_data` that was encrypted anew makes a request different. Empty:
+      nothing is remembered.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -277,8 +279,8 @@ ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 27
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 28
 """This `request_id` belongs to a different request. Status INVALID_ARGUMENT."""
 ERROR_REASON_REQUEST_IN_FLIGHT: ErrorReason.ValueType  # 29
-"""The request of this `request_id` is in flight. Repeat it after `google.rpc.RetryInfo` to get its reply.
-Status ABORTED.
+"""The request of this `request_id` is in flight, or was when its gateway died (see `request_id` above). Repeat it
+after `google.rpc.RetryInfo` to get its reply, or to learn that its outcome is unknown. Status ABORTED.
 """
 ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 30
 """The caller has reached its limit of requests in flight, or (then `ErrorDetail.upstream` is set) the upstream's

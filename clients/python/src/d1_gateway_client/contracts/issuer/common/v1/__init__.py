@@ -101,8 +101,10 @@ class ErrorReason(betterproto2.Enum):
       `ErrorDetail.idempotent_replay`, and sends nothing. That is no answer: find out what became of the change, then use
       a new id. Where the rpc's comment says how a second call fails, a call under a new id finds out: that failure means
       that the change was made, or could not be made before either; success, that it is made now. While the first call is
-      in flight, a repeat fails with REQUEST_IN_FLIGHT. A different request under the id fails with REQUEST_ID_REUSED;
-      `encrypted_data` that was encrypted anew makes a request different. Empty: nothing is remembered.
+      in flight, a repeat fails with REQUEST_IN_FLIGHT; so it does after the death of its gateway, until the upstream has
+      certainly ended it: `d1.total_timeout_seconds` and 5 s from its start, 15 s by default. A different request under
+      the id fails with REQUEST_ID_REUSED; `encrypted_data` that was encrypted anew makes a request different. Empty:
+      nothing is remembered.
     """
 
     UNSPECIFIED = 0
@@ -264,8 +266,8 @@ class ErrorReason(betterproto2.Enum):
 
     REQUEST_IN_FLIGHT = 29
     """
-    The request of this `request_id` is in flight. Repeat it after `google.rpc.RetryInfo` to get its reply.
-    Status ABORTED.
+    The request of this `request_id` is in flight, or was when its gateway died (see `request_id` above). Repeat it
+    after `google.rpc.RetryInfo` to get its reply, or to learn that its outcome is unknown. Status ABORTED.
     """
 
     TOO_MANY_REQUESTS = 30
