@@ -7,13 +7,14 @@ It is a state machine without I/O. Its clock may be simulated, so tests play lon
 import asyncio
 import time
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 
 from gateway.aio.clock import Clock
 from gateway.callbacks.model import (
     KINDS,
     MIN_PASS_ON_SECONDS,
+    OPEN_OUTCOMES,
     Handler,
     HandlerSession,
     OnEnd,
@@ -169,21 +170,21 @@ class Broker:
 
     def take(self, session: HandlerSession, reply: callback.CallbackReply, on_outcome: OnOutcome) -> None:
         """Take a callback reply; see `gateway.callbacks.model.CallbackRegistry`."""
-        on_outcome(self.reply(session, reply))
+        on_outcome(self.reply(session, reply, session.topics))
 
-    def reply(self, session: HandlerSession | None, reply: callback.CallbackReply) -> Outcome:
+    def reply(
+        self, session: HandlerSession | None, reply: callback.CallbackReply, topics: Collection[Topic]
+    ) -> Outcome:
         """Process a valid callback reply and return its outcome.
 
         Args:
             session: The session that sent it; None for a handler of a peer that has left.
             reply: The reply.
+            topics: What the stream that it came over is registered for, or as much of that as is needed.
         """
         pending = self._pending.get(reply.token)
-        outcome = self._outcome_of_unknown(reply.token) if pending is None else self._settle(pending, reply)
-        if session is not None and outcome not in {
-            callback.REPLY_OUTCOME_INVALID,
-            callback.REPLY_OUTCOME_UNKNOWN_TOKEN,
-        }:
+        outcome = self._outcome_of_unknown(reply.token) if pending is None else self._settle(pending, reply, topics)
+        if session is not None and outcome not in OPEN_OUTCOMES:
             session.is_slow = False
             if pending is not None:
                 self._release(session, pending)
@@ -286,11 +287,13 @@ class Broker:
             session.is_slow = True
         self._dispatch(pending)
 
-    def _settle(self, pending: PendingCallback, reply: callback.CallbackReply) -> Outcome:
+    def _settle(self, pending: PendingCallback, reply: callback.CallbackReply, topics: Collection[Topic]) -> Outcome:
         if self._clock.time() >= pending.deadline:
             return callback.REPLY_OUTCOME_LATE
         if pending.on_end is None:
             return callback.REPLY_OUTCOME_ALREADY_ANSWERED
+        if pending.topic not in topics:
+            return callback.REPLY_OUTCOME_NOT_REGISTERED
         if not pending.fits(reply):
             return callback.REPLY_OUTCOME_INVALID
         self._end(pending, reply)

@@ -11,6 +11,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 __all__ = [
     "KINDS",
     "MIN_PASS_ON_SECONDS",
+    "OPEN_OUTCOMES",
     "CallbackRegistry",
     "Handler",
     "HandlerSession",
@@ -38,6 +39,15 @@ OnEnd: TypeAlias = Callable[[callback.CallbackReply | NoReply], None]
 
 KINDS = tuple(request.name for request in callback.CallbackRequest.DESCRIPTOR.oneofs_by_name["request"].fields)
 """All kinds of callbacks."""
+
+OPEN_OUTCOMES = frozenset(
+    {
+        callback.REPLY_OUTCOME_INVALID,
+        callback.REPLY_OUTCOME_NOT_REGISTERED,
+        callback.REPLY_OUTCOME_UNKNOWN_TOKEN,
+    }
+)
+"""Outcomes of a reply that counts for nothing: a callback request stays open, and with the handler that has it."""
 
 MIN_PASS_ON_SECONDS = 0.2
 """Minimum time left for slowness to give a callback request to another handler. With less, that one could hardly reply

@@ -22,6 +22,7 @@ ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 INVALID = callback.REPLY_OUTCOME_INVALID
 LATE = callback.REPLY_OUTCOME_LATE
+NOT_REGISTERED = callback.REPLY_OUTCOME_NOT_REGISTERED
 UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
 
 
@@ -341,3 +342,27 @@ async def test_a_handler_of_another_issuer_gets_no_callback(running_two: Running
         assert request.WhichOneof("request") == "authentication_result"
         assert result == (200, {"authenticationId": "auth-1", "status": "PENDING"})
         assert (await pending)[0] == 500
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"issuer_ids": [SECOND_ISSUER]}, {"issuer_ids": ["SANDBOX001"], "callback_kinds": ["CALLBACK_KIND_DELIVER_OTP"]}],
+    ids=["another issuer", "another kind"],
+)
+async def test_a_handler_that_is_not_registered_for_a_callback_cannot_answer_it_with_its_token(
+    running_two: Running, fields: dict[str, Any]
+) -> None:
+    async with edge_session(running_two.sandbox) as session, stream(running_two) as own, stream(running_two) as other:
+        for call, registered in ((own, {"issuer_ids": ["SANDBOX001"]}), (other, fields)):
+            await call.write(registration(**registered))
+            await call.read()
+        pending = asyncio.create_task(D1(running_two, session).call())
+        request = (await own.read()).callback_request
+        reply = await tell_person(request)
+        reply.token = request.token
+        acknowledgements = []
+        for call in (other, own):
+            await call.write(callback.HandleCallbacksRequest(callback_reply=reply))
+            acknowledgements.append((await call.read()).acknowledgement.outcome)
+        assert acknowledgements == [NOT_REGISTERED, ACCEPTED]
+        assert (await pending)[0] == 200

@@ -311,6 +311,7 @@ class ForwardedReply(_message.Message):
     HANDLER_SESSION_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     CALLBACK_REPLY_FIELD_NUMBER: _builtins.int
+    TOPICS_FIELD_NUMBER: _builtins.int
     handler_session_id: _builtins.int
     """Id that the sender gave the session over which the reply came, perhaps not that of the handler that was asked."""
     number: _builtins.int
@@ -319,16 +320,21 @@ class ForwardedReply(_message.Message):
     def callback_reply(self) -> _messages_pb2.CallbackReply:
         """The callback reply, as the handler sent it."""
 
+    @_builtins.property
+    def topics(self) -> _containers.RepeatedCompositeFieldContainer[Global___Topic]:
+        """What the session may reply to: the topic of the callback request if it has it, otherwise all that it registered for."""
+
     def __init__(
         self,
         *,
         handler_session_id: _builtins.int = ...,
         number: _builtins.int = ...,
         callback_reply: _messages_pb2.CallbackReply | None = ...,
+        topics: _abc.Iterable[Global___Topic] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["callback_reply", b"callback_reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_reply", b"callback_reply", "handler_session_id", b"handler_session_id", "number", b"number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["callback_reply", b"callback_reply", "handler_session_id", b"handler_session_id", "number", b"number", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

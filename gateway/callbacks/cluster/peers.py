@@ -140,7 +140,9 @@ class Peers:
 
     def reply(self, gateway: str, forwarded: peer.ForwardedReply) -> None:
         """Take a callback reply, even of a handler that has left, and send back its outcome."""
-        outcome = self._broker.reply(self._session(gateway, forwarded.handler_session_id), forwarded.callback_reply)
+        session = self._session(gateway, forwarded.handler_session_id)
+        topics = {(topic.issuer_id, topic.kind) for topic in forwarded.topics}
+        outcome = self._broker.reply(session, forwarded.callback_reply, topics)
         result = peer.ReplyResult(number=forwarded.number, outcome=outcome)
         self._link.send(gateway, peer.PeerMessage(sender=self._us, reply_result=result))
 

@@ -15,7 +15,7 @@ from gateway.aio.clock import Clock, Timer
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.messages import Link, add_sessions
 from gateway.callbacks.cluster.peers import Peers
-from gateway.callbacks.model import Handler, HandlerSession, OnOutcome, Outcome, Topic
+from gateway.callbacks.model import OPEN_OUTCOMES, Handler, HandlerSession, OnOutcome, Outcome, Topic
 from gateway.callbacks.tokens import owner_of
 from issuer.callback.v1 import messages_pb2 as callback
 
@@ -24,7 +24,6 @@ __all__ = ["Relay"]
 _TICK_SECONDS = 0.5
 _OUTCOME_SECONDS = 2.0
 """How long a handler waits for the outcome of its reply from a peer."""
-_KEEPS_REQUEST = {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}
 
 
 @dataclass(slots=True)
@@ -132,6 +131,9 @@ class Relay:
         message.reply.handler_session_id = self._session_ids.get(session, 0)
         message.reply.number = number
         message.reply.callback_reply.CopyFrom(reply)
+        # The owner may not have heard of this session yet, so the message says what it may reply to.
+        for issuer_id, kind in session.topics if pending is None else (pending.topic,):
+            message.reply.topics.add(issuer_id=issuer_id, kind=kind)
         is_sent = self._link.send(owner, message)
         # A reply of the wrong kind leaves the request with the handler, which should send a right one.
         is_released = pending is not None and pending.fits(reply)
@@ -206,7 +208,7 @@ class Relay:
         if forwarded is None:
             return
         forwarded.timeout.cancel()
-        if not forwarded.is_released and outcome not in _KEEPS_REQUEST:
+        if not forwarded.is_released and outcome not in OPEN_OUTCOMES:
             self._broker.hand_back(forwarded.session, forwarded.message.reply.callback_reply.token)
         forwarded.on_outcome(outcome)
 

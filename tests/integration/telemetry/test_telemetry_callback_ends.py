@@ -92,17 +92,31 @@ def test_no_end_is_left_out() -> None:
     assert [end.outcome for end in _ENDS] == [*CallbackOutcome]
 
 
-async def test_a_reply_that_is_invalid_or_of_nobody_is_counted_as_such(view: OperatorView) -> None:
+async def test_a_reply_that_is_invalid_of_nobody_or_of_another_kind_is_counted_as_such(view: OperatorView) -> None:
     before = await view.scrape()
-    unknown = await reject(callback.CallbackRequest())
-    unknown.token = "x" * 48
+    stranger = await reject(callback.CallbackRequest())
+
+    async def reply_after_a_stranger(request: callback.CallbackRequest) -> callback.CallbackReply:
+        stranger.token = request.token
+        await sms.reply(stranger)
+        await sms.until(lambda handler: len(handler.acknowledgements) == 3)
+        return await tell_person(request)
+
     with capture_logs() as logged:
-        async with Handler.connect(view.running.channel, {_KIND: tell_person}, name="crm") as handler:
-            await handler.reply(callback.CallbackReply(token="t"))
-            await handler.reply(unknown)
-            await handler.until(lambda handler: len(handler.acknowledgements) == 2)
+        async with (
+            Handler.connect(view.running.channel, {"deliver_otp": reject}, name="sms") as sms,
+            Handler.connect(view.running.channel, {_KIND: reply_after_a_stranger}, name="crm"),
+        ):
+            await sms.reply(callback.CallbackReply(token="t"))
+            stranger.token = "x" * 48
+            await sms.reply(stranger)
+            await sms.until(lambda handler: len(handler.acknowledgements) == 2)
+            assert await view.call("GET", _PATH) == 200
     found = await view.scrape()
 
-    not_counted = [line["outcome"] for line in logged if line["event"] == "callback_reply_not_counted"]
-    assert not_counted == [_REPLIES[each.outcome] for each in handler.acknowledgements] == ["invalid", "unknown_token"]
-    assert [found.growth(before, "callback_replies_total", outcome=each) for each in not_counted] == [1, 1]
+    lines = [line for line in logged if line["event"] == "callback_reply_not_counted"]
+    not_counted = [line["outcome"] for line in lines]
+    assert not_counted == ["invalid", "unknown_token", "not_registered"]
+    assert not_counted == [_REPLIES[each.outcome] for each in sms.acknowledgements]
+    assert {line["handler"] for line in lines} == {"sms"}
+    assert [found.growth(before, "callback_replies_total", outcome=each) for each in not_counted] == [1, 1, 1]

@@ -8,13 +8,23 @@ from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
 
-__all__ = ["ACCEPTED", "ALREADY_ANSWERED", "INVALID", "LATE", "UNKNOWN_TOKEN", "CallbackRegistry", "Connected"]
+__all__ = [
+    "ACCEPTED",
+    "ALREADY_ANSWERED",
+    "INVALID",
+    "LATE",
+    "NOT_REGISTERED",
+    "UNKNOWN_TOKEN",
+    "CallbackRegistry",
+    "Connected",
+]
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 LATE = callback.REPLY_OUTCOME_LATE
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
 UNKNOWN_TOKEN = callback.REPLY_OUTCOME_UNKNOWN_TOKEN
 INVALID = callback.REPLY_OUTCOME_INVALID
+NOT_REGISTERED = callback.REPLY_OUTCOME_NOT_REGISTERED
 
 
 class Connected(RecordingHandler):
@@ -33,7 +43,7 @@ class Connected(RecordingHandler):
         return self.say(a_reply(self.token(place)))
 
     def say(self, reply: callback.CallbackReply) -> Outcome:
-        return self._broker.reply(self.session, reply)
+        return self._broker.reply(self.session, reply, self.session.topics)
 
     def drain(self) -> None:
         self._broker.drain(self.session)

@@ -11,7 +11,7 @@ from random import Random
 from typing import ClassVar
 
 from gateway.callbacks.broker import Broker, Outcome
-from gateway.callbacks.model import CallbackRegistry
+from gateway.callbacks.model import OPEN_OUTCOMES, CallbackRegistry
 from gateway.callbacks.tokens import CallbackTokens
 from gateway.ports import CallbackOutcome, NoReply, outcome_of
 from issuer.callback.v1 import messages_pb2 as callback
@@ -102,21 +102,21 @@ class WatchedBroker(Watch[_Peer, _Request]):
         return self.peers
 
     def reply(self, peer: _Peer, request: _Request, reply: callback.CallbackReply) -> None:
-        expected = self._outcome(request, reply)
+        expected = self._outcome(peer, request, reply)
         self.tell(peer, "replies to", request, "with", reply.WhichOneof("response"))
         if expected == callback.REPLY_OUTCOME_ACCEPTED:
             request.accepted = reply
-        if expected != callback.REPLY_OUTCOME_INVALID:
+        if expected not in OPEN_OUTCOMES:
             peer.last_reply = self.clock.time()
             peer.unanswered.pop(request, None)
             peer.held.pop(request.token, None)
-        self._check_outcome(self.broker.reply(peer.session, reply), expected, peer, request)
+        self._check_outcome(self._take(peer, reply), expected, peer, request)
         if expected == callback.REPLY_OUTCOME_ACCEPTED and not request.is_over:
             self.broken("an accepted reply ends a callback request at once", peer, request)
 
     def reply_unknown(self, peer: _Peer, reply: callback.CallbackReply) -> None:
         self.tell(peer, "replies to what was never sent")
-        self._check_outcome(self.broker.reply(peer.session, reply), callback.REPLY_OUTCOME_UNKNOWN_TOKEN, peer)
+        self._check_outcome(self._take(peer, reply), callback.REPLY_OUTCOME_UNKNOWN_TOKEN, peer)
 
     def stall(self, when: float) -> None:
         self.tell("the loop stalls until", when)
@@ -284,11 +284,19 @@ class WatchedBroker(Watch[_Peer, _Request]):
             request.token in peer.held or (peer.serves and request.topic in peer.topics) for peer in self.peers
         )
 
-    def _outcome(self, request: _Request, reply: callback.CallbackReply) -> Outcome:
+    def _take(self, peer: _Peer, reply: callback.CallbackReply) -> Outcome:
+        outcomes: list[Outcome] = []
+        self.broker.take(peer.session, reply, outcomes.append)
+        (outcome,) = outcomes
+        return outcome
+
+    def _outcome(self, peer: _Peer, request: _Request, reply: callback.CallbackReply) -> Outcome:
         if self.clock.time() >= request.deadline:
             return callback.REPLY_OUTCOME_LATE
         if request.is_over:
             return callback.REPLY_OUTCOME_ALREADY_ANSWERED
+        if request.topic not in peer.topics:
+            return callback.REPLY_OUTCOME_NOT_REGISTERED
         return callback.REPLY_OUTCOME_ACCEPTED if fits(request, reply) else callback.REPLY_OUTCOME_INVALID
 
 

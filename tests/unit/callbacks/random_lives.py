@@ -189,6 +189,14 @@ def _reply_held(watch: AnyWatch, step: Step, kind_for: Callable[[Topic], str]) -
         watch.reply(peer, request, a_refusal(request.token) if kind == "refusal" else a_reply(request.token, kind))
 
 
+def _reply_elsewhere(watch: AnyWatch, step: Step) -> None:
+    """Reply to what somebody has, over a stream that is not registered for it."""
+    if held := [request for peer in watch.peers for request in peer.held.values()]:
+        request = held[step.pick % len(held)]
+        if others := [peer for peer in watch.repliers if request.topic not in peer.topics]:
+            watch.reply(others[step.option % len(others)], request, a_reply(request.token, request.topic[1]))
+
+
 def _reply_again(watch: AnyWatch, step: Step) -> None:
     """Reply as any handler to any callback request that was ever sent."""
     sent, repliers = [request for request in watch.requests if request.token], watch.repliers
@@ -223,6 +231,7 @@ SHARED_ACTIONS: Mapping[Action, int] = {
     begin: 10,
     _reply: 8,
     _reply_again: 4,
+    _reply_elsewhere: 6,
     _reply_wrong: 2,
     _drain: 2,
     _disconnect: 4,

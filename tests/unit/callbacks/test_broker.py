@@ -6,7 +6,7 @@ who ask see of them, over any bus, is in ``tests/conformance/test_callback_bus.p
 
 import pytest
 
-from gateway.callbacks.broker import kind_of
+from gateway.callbacks.broker import Topic, kind_of
 from gateway.ports import CallbackOutcome
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import (
@@ -14,10 +14,11 @@ from tests.unit.callbacks.broker_registry import (
     ALREADY_ANSWERED,
     INVALID,
     LATE,
+    NOT_REGISTERED,
     UNKNOWN_TOKEN,
     CallbackRegistry,
 )
-from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_reply
+from tests.unit.callbacks.broker_samples import ISSUER, TOPICS, a_refusal, a_reply
 
 NO_HANDLER = CallbackOutcome.NO_HANDLER
 
@@ -133,6 +134,21 @@ def test_who_replies_learns_whether_the_reply_counts(registry: CallbackRegistry)
     assert registry.ended["first"] is reply
     assert handler.say(a_reply(reply.token)) == ALREADY_ANSWERED
     assert handler.asked == ["first", "second"]
+
+
+@pytest.mark.parametrize("topics", [TOPICS[1:2], TOPICS[2:3]], ids=["another kind", "another issuer"])
+def test_a_reply_counts_over_any_stream_that_is_registered_for_it_and_over_no_other(
+    registry: CallbackRegistry, topics: tuple[Topic, ...]
+) -> None:
+    handler, stranger = registry.connect(max_in_flight=1), registry.connect(topics=topics)
+    registry.ask("q")
+    registry.ask("waits")
+
+    assert stranger.say(a_reply(handler.token())) == NOT_REGISTERED
+    assert stranger.say(a_refusal(handler.token())) == NOT_REGISTERED
+    assert (registry.ended, handler.asked) == ({}, ["q"]), "it stays open, and with its handler"
+    assert registry.connect(topics=TOPICS[:1]).say(a_reply(handler.token())) == ACCEPTED
+    assert stranger.say(a_reply(handler.token())) == ALREADY_ANSWERED
 
 
 def test_a_reply_to_what_this_gateway_never_sent_is_unknown(registry: CallbackRegistry) -> None:

@@ -75,7 +75,7 @@ async def test_a_handler_that_is_gone_is_held_by_nothing(broker: Broker) -> None
     answered = await asking(broker)
     unanswered = asyncio.create_task(broker.ask(a_request(), 0.02))
     left = await asking(broker)
-    broker.reply(session, a_reply(handler.requests[0].token))
+    broker.reply(session, a_reply(handler.requests[0].token), session.topics)
     assert isinstance(await answered, callback.CallbackReply)
     assert await unanswered == CallbackOutcome.FALLBACK
     broker.disconnect(session)

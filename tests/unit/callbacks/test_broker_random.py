@@ -36,6 +36,7 @@ def test_the_schedules_reach_all_that_can_happen_to_a_callback_request() -> None
         "REPLY_OUTCOME_ALREADY_ANSWERED",
         "REPLY_OUTCOME_INVALID",
         "REPLY_OUTCOME_LATE",
+        "REPLY_OUTCOME_NOT_REGISTERED",
         "REPLY_OUTCOME_UNKNOWN_TOKEN",
     }
     assert {each for each in expected if seen[each] < 20} == set()

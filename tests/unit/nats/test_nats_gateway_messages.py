@@ -45,7 +45,9 @@ EACH = (
     peer.PeerMessage(sender=US, declined=peer.DeclinedRequest(handler_session_id=7, token="a-token")),
     peer.PeerMessage(sender=US, withdrawn=peer.WithdrawnRequest(handler_session_id=7, token="a-token")),
     peer.PeerMessage(sender=US, capacity=peer.Capacity(handler_session_id=7)),
-    peer.PeerMessage(sender=US, reply=peer.ForwardedReply(handler_session_id=7, number=44, callback_reply=REPLY)),
+    peer.PeerMessage(
+        sender=US, reply=peer.ForwardedReply(handler_session_id=7, number=44, callback_reply=REPLY, topics=TOPICS)
+    ),
     peer.PeerMessage(
         sender=US, reply_result=peer.ReplyResult(number=44, outcome=callback.REPLY_OUTCOME_ALREADY_ANSWERED)
     ),

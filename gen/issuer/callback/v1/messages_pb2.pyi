@@ -79,6 +79,10 @@ class _ReplyOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplyOut
     """The reply is invalid, or of another kind than the callback request. D1 did not get it; the callback request is
     open, and a valid reply counts while there is time.
     """
+    REPLY_OUTCOME_NOT_REGISTERED: _ReplyOutcome.ValueType  # 6
+    """The stream is not registered for the callback request's issuer and kind. D1 did not get the reply; the callback
+    request is open, and a reply over a stream that is registered for both counts while there is time.
+    """
 
 class ReplyOutcome(_ReplyOutcome, metaclass=_ReplyOutcomeEnumTypeWrapper):
     """Outcome of a callback reply."""
@@ -96,6 +100,10 @@ REPLY_OUTCOME_UNKNOWN_TOKEN: ReplyOutcome.ValueType  # 4
 REPLY_OUTCOME_INVALID: ReplyOutcome.ValueType  # 5
 """The reply is invalid, or of another kind than the callback request. D1 did not get it; the callback request is
 open, and a valid reply counts while there is time.
+"""
+REPLY_OUTCOME_NOT_REGISTERED: ReplyOutcome.ValueType  # 6
+"""The stream is not registered for the callback request's issuer and kind. D1 did not get the reply; the callback
+request is open, and a reply over a stream that is registered for both counts while there is time.
 """
 Global___ReplyOutcome: _TypeAlias = ReplyOutcome  # noqa: Y015
 

@@ -66,7 +66,9 @@ class CallbackServiceStub:
     - Callback requests and replies are neither stored nor logged.
 
     A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-    closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
+    closes. Replies also count over another stream, at any gateway, if that is registered for the issuer and the kind of
+    the callback request: the token identifies it. Over any other stream the reply is NOT_REGISTERED and counts for
+    nothing.
 
     Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
     registers again.
@@ -118,7 +120,9 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
     - Callback requests and replies are neither stored nor logged.
 
     A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-    closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
+    closes. Replies also count over another stream, at any gateway, if that is registered for the issuer and the kind of
+    the callback request: the token identifies it. Over any other stream the reply is NOT_REGISTERED and counts for
+    nothing.
 
     Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
     registers again.
@@ -173,7 +177,9 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
         - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
+        closes. Replies also count over another stream, at any gateway, if that is registered for the issuer and the kind of
+        the callback request: the token identifies it. Over any other stream the reply is NOT_REGISTERED and counts for
+        nothing.
 
         Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
         registers again.

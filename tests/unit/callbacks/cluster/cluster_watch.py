@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from d1gateway.peer.v1 import messages_pb2 as peer_messages
 from gateway.callbacks.broker import Outcome
+from gateway.callbacks.model import OPEN_OUTCOMES
 from gateway.ports import CallbackOutcome, NoReply, outcome_of
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
@@ -218,7 +219,7 @@ class WatchedCluster(Watch[_Peer, _Request]):
         reply.outcomes.append(outcome)
         if len(reply.outcomes) > 1:
             self.broken("a reply has one outcome", peer, request)
-        if outcome not in {callback.REPLY_OUTCOME_INVALID, callback.REPLY_OUTCOME_UNKNOWN_TOKEN}:
+        if outcome not in OPEN_OUTCOMES:
             peer.is_done_with(request.token)
         peer.undecided.discard(request.token)
         self._check_room(peer)
@@ -228,6 +229,9 @@ class WatchedCluster(Watch[_Peer, _Request]):
         )
         if outcome == callback.REPLY_OUTCOME_ACCEPTED and not counts:
             self.broken("the accepted reply is the one that counts", peer, request)
+        is_registered = request.topic in peer.topics
+        if is_registered if outcome == callback.REPLY_OUTCOME_NOT_REGISTERED else counts and not is_registered:
+            self.broken("a reply counts over a stream that is registered for it, and over no other", peer, request)
         if outcome == callback.REPLY_OUTCOME_UNKNOWN_TOKEN and self.network.is_calm:
             self.broken("a token that was given out is known", peer, request)
         if outcome == callback.REPLY_OUTCOME_INVALID and fits(request, reply.message):

@@ -4,7 +4,7 @@ import pytest
 
 from gateway.ports import CallbackOutcome
 from issuer.callback.v1 import messages_pb2 as callback
-from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, UNKNOWN_TOKEN
+from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, NOT_REGISTERED, UNKNOWN_TOKEN
 from tests.unit.callbacks.broker_samples import TOPICS, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
 
@@ -167,7 +167,7 @@ def test_a_handler_that_drains_gets_nothing_more_and_what_it_has_counts(alliance
     assert (there.asked, there.outcomes) == (["1"], [ACCEPTED])
 
 
-def test_what_a_handler_leaves_goes_to_another_gateway_without_delay_and_its_reply_counts_over_any() -> None:
+def test_what_a_handler_leaves_goes_to_another_gateway_at_once_and_its_reply_counts_over_any_stream_for_it() -> None:
     alliance = Alliance(3)
     first, second = alliance.connect(1), alliance.connect(2)
     alliance.ask(0)
@@ -179,11 +179,13 @@ def test_what_a_handler_leaves_goes_to_another_gateway_without_delay_and_its_rep
     assert other.asked == ["q"]
     assert other.requests[0].attempt == 2
 
-    elsewhere = Connected(other.gateway, 16, TOPICS[1:])
+    # Its gateway has said of neither that they are there.
+    narrower, elsewhere = Connected(other.gateway, 16, TOPICS[1:]), Connected(other.gateway, 16, TOPICS[:1])
+    narrower.reply(a_reply(left.token()))
     elsewhere.reply(a_reply(left.token()))
     alliance.arrive()
-    assert elsewhere.outcomes == [ACCEPTED]
-    assert alliance.ended["q"] is not None
+    assert (narrower.outcomes, elsewhere.outcomes) == ([NOT_REGISTERED], [ACCEPTED])
+    assert alliance.ended == {"q": a_reply(left.token())}
 
 
 def test_a_gateway_that_shuts_down_gets_nothing_more_and_is_idle_when_its_handlers_have_replied(

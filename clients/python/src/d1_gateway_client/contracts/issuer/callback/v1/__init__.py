@@ -236,6 +236,12 @@ class ReplyOutcome(betterproto2.Enum):
     open, and a valid reply counts while there is time.
     """
 
+    NOT_REGISTERED = 6
+    """
+    The stream is not registered for the callback request's issuer and kind. D1 did not get the reply; the callback
+    request is open, and a reply over a stream that is registered for both counts while there is time.
+    """
+
     @classmethod
     def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
         return {
@@ -245,6 +251,7 @@ class ReplyOutcome(betterproto2.Enum):
             3: "REPLY_OUTCOME_ALREADY_ANSWERED",
             4: "REPLY_OUTCOME_UNKNOWN_TOKEN",
             5: "REPLY_OUTCOME_INVALID",
+            6: "REPLY_OUTCOME_NOT_REGISTERED",
         }
 
     @classmethod
@@ -256,6 +263,7 @@ class ReplyOutcome(betterproto2.Enum):
             "REPLY_OUTCOME_ALREADY_ANSWERED": 3,
             "REPLY_OUTCOME_UNKNOWN_TOKEN": 4,
             "REPLY_OUTCOME_INVALID": 5,
+            "REPLY_OUTCOME_NOT_REGISTERED": 6,
         }
 
 
@@ -990,7 +998,9 @@ class CallbackServiceSyncStub:
         - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
+        closes. Replies also count over another stream, at any gateway, if that is registered for the issuer and the kind of
+        the callback request: the token identifies it. Over any other stream the reply is NOT_REGISTERED and counts for
+        nothing.
 
         Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
         registers again.
@@ -1056,7 +1066,9 @@ class CallbackServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         - Callback requests and replies are neither stored nor logged.
 
         A handler that wants to stop sends `draining`: it gets no new callback requests, replies to those that it has, then
-        closes. Replies also count over a new stream, at any gateway: the token identifies the callback request.
+        closes. Replies also count over another stream, at any gateway, if that is registered for the issuer and the kind of
+        the callback request: the token identifies it. Over any other stream the reply is NOT_REGISTERED and counts for
+        nothing.
 
         Not idempotent: each stream is a separate handler session. A handler whose stream ended opens a new one and
         registers again.
