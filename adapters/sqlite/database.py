@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adapters.sqlite import schema
 from adapters.sqlite.events import read_bounds
+from adapters.sqlite.files import Files
 from gateway.ports import LogBounds
 
 __all__ = ["Database", "EventLogOpenError", "FileLostError", "connect_reader", "connect_writer", "open_database"]
@@ -25,7 +26,7 @@ class EventLogOpenError(Exception):
 
 
 class FileLostError(sqlite3.OperationalError):
-    """The database file was deleted, moved or replaced."""
+    """A file of the database was deleted, moved, replaced or truncated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +41,13 @@ class Database:
     """The log's bounds when the database was opened."""
     lock: FileIO
     """Excludes other gateways while it is open."""
-    device: int
-    """With the inode, identifies the file under any name."""
-    inode: int
+    files: Files
+    """The files that have to stay in place."""
 
-    def is_in_place(self) -> bool:
-        """Return whether the path still leads to this file: not deleted, moved or replaced."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == (self.device, self.inode)
+    def close(self) -> None:
+        """Close the files, after all connections but the writer's. Blocks."""
+        self.files.close()
+        self.lock.close()
 
 
 def open_database(path: Path) -> Database:
@@ -60,7 +57,7 @@ def open_database(path: Path) -> Database:
         EventLogOpenError: The folder or the file is not writable, another process has the log open, the file has hard
             links, or it is not an event log that this version can use. Such a file stays unchanged.
     """
-    path = path.resolve()
+    named, path = path.absolute(), path.resolve()
     with contextlib.ExitStack() as undo:
         try:
             lock = undo.enter_context(_lock(path))
@@ -69,8 +66,8 @@ def open_database(path: Path) -> Database:
             with contextlib.closing(_connect(path, "rw")) as connection:
                 _prepare(path, connection)
                 _make_durable(connection)
-                log_id, bounds, file = schema.read_log_id(connection), read_bounds(connection), path.stat()
-                database = Database(path, log_id, bounds, lock, file.st_dev, file.st_ino)
+                log_id, bounds = schema.read_log_id(connection), read_bounds(connection)
+                database = Database(path, log_id, bounds, lock, Files(named, path))
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise EventLogOpenError(f"The event log {path} cannot be opened: {reason}.") from error
@@ -105,7 +102,7 @@ def connect_reader(database: Database) -> sqlite3.Connection:
 def _connect_in_place(database: Database, mode: str) -> sqlite3.Connection:
     connection = _connect(database.path, mode)
     # After connecting: a file that is in place now was in place then.
-    if not database.is_in_place():
+    if not database.files.is_in_place():
         connection.close()
         raise FileLostError
     return connection

@@ -11,6 +11,7 @@ import structlog
 from adapters.sqlite.access import Access, Reader
 from adapters.sqlite.database import Database, open_database
 from adapters.sqlite.event_log import SqliteEventLog
+from adapters.sqlite.files import Loss
 from adapters.sqlite.key_value_store import SqliteKeyValueStore
 from adapters.sqlite.leases import SqliteLeases
 from adapters.sqlite.writer import Writer
@@ -22,14 +23,17 @@ from issuer.common.v1 import error_pb2
 
 __all__ = ["SqliteStorage"]
 
+_CHECK_SECONDS = 1.0
+"""Interval between checks whether the files are in place."""
+
 _log = structlog.get_logger(__name__)
 
 
 class SqliteStorage:
     """An event log, a key-value store and leases in one SQLite file, owned by one process and one event loop.
 
-    If the file is deleted, moved or replaced while open, every call fails until the process restarts: writes to such a
-    file would be lost.
+    If one of the files is deleted, moved, replaced or truncated while open, every call fails until the process
+    restarts: what is written to such a file would be lost.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class SqliteStorage:
         """The key-value store."""
         self.leases = SqliteLeases(log_access, now_ms)
         """The leases of named subscriptions."""
-        self._trimming = asyncio.create_task(self._trim_regularly())
+        self._tasks = [asyncio.create_task(each) for each in (self._trim_regularly(), self._check_files_regularly())]
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -103,12 +107,13 @@ class SqliteStorage:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        self._trimming.cancel()
-        await asyncio.gather(self._trimming, return_exceptions=True)
-        # The writer last: SQLite cleans up the files when their last connection closes.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._reader.close)
         await self._writer.close()
-        self._database.lock.close()
+        # Last: SQLite cleans up the files when their last connection closes.
+        await asyncio.to_thread(self._database.close)
 
     async def _trim_regularly(self) -> None:
         while True:
@@ -119,9 +124,19 @@ class SqliteStorage:
             except GatewayError as error:
                 _log.warning("event_log_not_trimmed", error=error.message)
 
-    def _lose_file(self) -> None:
-        _log.critical("event_log_file_lost", path=str(self._database.path))
-        self._end("has lost its file, which was deleted, moved or replaced; restart the gateway")
+    async def _check_files_regularly(self) -> None:
+        # While nothing is appended, so that what was is saved in time.
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            self._writer.check_files()
+
+    def _lose_file(self, loss: Loss) -> None:
+        saved = (
+            "everything stored before is in the database" if loss.is_saved else "the newest notifications may be lost"
+        )
+        advice = f"{saved}; find out who did it, put the file back if you have it, and restart the gateway"
+        _log.critical("event_log_file_lost", path=loss.path, what=loss.what, is_saved=loss.is_saved, advice=advice)
+        self._end(f"has lost a file, which {loss.what}: see event_log_file_lost in the log, and restart the gateway")
 
     def _end(self, why: str) -> None:
         self.log.end(why)

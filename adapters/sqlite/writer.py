@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from adapters.sqlite.database import Database, FileLostError, connect_writer
 from adapters.sqlite.events import ROWS_PER_STATEMENT, Appender
+from adapters.sqlite.files import Loss
 from gateway.ports import Event
 
 __all__ = ["Writer"]
@@ -37,19 +38,19 @@ class Writer:
     Methods run on the event loop that created the writer, those below the dividing line on its thread.
     """
 
-    def __init__(self, database: Database, on_commit: Callable[[int], None], on_lost: Callable[[], None]) -> None:
+    def __init__(self, database: Database, on_commit: Callable[[int], None], on_loss: Callable[[Loss], None]) -> None:
         """Start the thread.
 
         Args:
             database: The database to write to.
             on_commit: Called on the event loop after each transaction, with the log's last sequence.
-            on_lost: Called on the event loop, once, if the database file was deleted, moved or replaced.
+            on_loss: Called on the event loop, once, if a file of the database was lost.
         """
         self.commit_count = 0
         self._database = database
         self._appender: Appender | None = None
         self._on_commit = on_commit
-        self._on_lost = on_lost
+        self._on_loss = on_loss
         self._is_lost = False
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Task] = []
@@ -77,6 +78,12 @@ class Writer:
         self._submit((change, future))
         return future
 
+    def check_files(self) -> None:
+        """Look for the loss of a file, which is otherwise found by the next batch."""
+        if not self._is_lost and (loss := self._database.files.find_loss()) is not None:
+            self._is_lost = True
+            self._on_loss(loss)
+
     async def close(self) -> None:
         """Finish the submitted work, then end the thread. Nothing may be submitted after this."""
         self._is_ending = True
@@ -93,16 +100,18 @@ class Writer:
         if not self._is_busy and (self._pending or self._is_ending):
             self._is_busy = True
             batch, self._pending = self._pending, []
-            self._batches.put(batch)
+            if batch:
+                self.check_files()
+            if batch and self._is_lost:
+                self._loop.call_soon(self._settle, batch, (), 0)
+            else:
+                self._batches.put(batch)
 
     def _settle(self, tasks: Sequence[_Task], outcomes: Sequence[object], last: int) -> None:
-        # Here, because the thread would release the interpreter lock once more for it. The lookup of a path in use
-        # does not wait for the disk.
-        if not self._database.is_in_place():
+        # Here, because the thread would release the interpreter lock once more for it.
+        self.check_files()
+        if self._is_lost:
             outcomes = [FileLostError()] * len(tasks)
-            if not self._is_lost:
-                self._is_lost = True
-                self._on_lost()
         for (_, future), outcome in zip(tasks, outcomes, strict=True):
             if future.done():  # The caller was cancelled.
                 continue

@@ -46,7 +46,7 @@ def fill(path: Path, count: int) -> Filled:
     Each is another operation on one of 100,000 cards, in random order of operation ids, as in reality.
     """
     database = open_database(path)
-    with database.lock, closing(connect_writer(database)) as connection:
+    with closing(database), closing(connect_writer(database)) as connection:
         for pragma in _IN_A_HURRY:
             connection.execute(pragma)
         appender = Appender(connection)

@@ -1,15 +1,18 @@
-"""A database file that is removed under an open log: nothing more is acknowledged."""
+"""A file of the database that is removed or cut under an open log: nothing more is acknowledged."""
 
 # ruff: noqa: ASYNC240  the files are small and nothing else runs
 import asyncio
+import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.sqlite import SqliteStorage
+from adapters.sqlite import SqliteEventLog, SqliteStorage
 from tests.integration.sqlite.sqlite_events import (
     ISSUER,
     NO_STORE,
@@ -17,7 +20,6 @@ from tests.integration.sqlite.sqlite_events import (
     event,
     numbers,
     opened,
-    opened_storage,
     unavailable,
 )
 
@@ -41,7 +43,41 @@ def replace(path: Path) -> None:
     copy.rename(path)
 
 
-LOSSES = pytest.mark.parametrize("lose", [delete, delete_all, move, replace])
+def move_behind_a_link(path: Path) -> None:
+    move(path)
+    path.symlink_to(path.with_name("moved.db"))
+
+
+def delete_the_wal(path: Path) -> None:
+    path.with_name("events.db-wal").unlink()
+
+
+def truncate_the_wal(path: Path) -> None:
+    os.truncate(path.with_name("events.db-wal"), 0)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 4_096)
+
+
+def delete_the_shared_memory(path: Path) -> None:
+    path.with_name("events.db-shm").unlink()
+
+
+LOSSES = pytest.mark.parametrize(
+    "lose",
+    [
+        delete,
+        delete_all,
+        move,
+        replace,
+        move_behind_a_link,
+        delete_the_wal,
+        truncate_the_wal,
+        truncate,
+        delete_the_shared_memory,
+    ],
+)
 
 
 @LOSSES
@@ -92,15 +128,87 @@ async def test_once_the_file_is_gone_every_call_fails_and_the_log_of_the_gateway
         await storage.key_value_store.get("key")
 
 
-async def test_a_file_that_is_gone_is_noticed_while_nothing_is_appended(path: Path) -> None:
-    async with opened_storage(path, trim_interval_seconds=0.02) as storage:
-        waiter = asyncio.ensure_future(storage.log.wait_beyond(0))
-        await asyncio.sleep(0)
-        path.unlink()
+@pytest.mark.parametrize("lose", [delete, delete_the_wal])
+async def test_a_file_that_is_gone_is_noticed_while_nothing_is_appended(
+    storage: SqliteStorage, lose: Callable[[Path], None], path: Path
+) -> None:
+    waiter = asyncio.ensure_future(storage.log.wait_beyond(0))
+    await asyncio.sleep(0)
+    lose(path)
 
-        async with asyncio.timeout(10):
-            with unavailable():
-                await waiter
+    async with asyncio.timeout(10):
+        with unavailable():
+            await waiter
+
+
+@pytest.mark.parametrize("lose", [delete_the_wal, delete_the_shared_memory, move_behind_a_link])
+async def test_what_was_acknowledged_before_a_loss_survives_a_kill_after_it(
+    storage: SqliteStorage, path: Path, tmp_path: Path, lose: Callable[[Path], None]
+) -> None:
+    await append_all(storage.log, [event(number) for number in range(20)])
+    lose(path)
+    with unavailable():
+        await storage.log.append(event(20))
+
+    left = tmp_path / "left"
+    left.mkdir()
+    # What a killed process leaves behind, at the time of the refusal.
+    for each in tmp_path.glob("events.db*"):
+        shutil.copy(each, left / each.name)
+    async with opened(left / "events.db") as log:
+        assert (await numbers(log))[:20] == list(range(20))
+
+
+async def test_a_link_to_the_database_that_leads_elsewhere_ends_acknowledgements(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    async with opened(link) as log:
+        assert await log.append(event(1))
+        link.unlink()
+        link.symlink_to(tmp_path / "other.db")
+
+        with unavailable():
+            await log.append(event(2))
+
+
+async def test_a_wal_truncated_by_accident_is_not_copied_into_the_database(path: Path) -> None:
+    async with opened(path) as log:
+        await append_all(log, [event(number) for number in range(20)])
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint")
+        assert await log.append(event(20))
+        truncate_the_wal(path)
+        with unavailable():
+            await log.append(event(21))
+
+    async with opened(path) as log:
+        assert await numbers(log) == list(range(20))
+
+
+@pytest.mark.parametrize("statement", ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "VACUUM INTO '{}.backup'"])
+async def test_other_programs_may_back_up_and_shrink_the_database(
+    log: SqliteEventLog, path: Path, statement: str
+) -> None:
+    expected = list(range(100))
+    await append_all(log, [event(number, payload=bytes(5_000)) for number in expected])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for number in (100, 101):
+            other.execute("DELETE FROM event WHERE sequence BETWEEN 10 AND 80")
+            other.execute(statement.format(path.with_name(f"{number}")))
+            assert await log.append(event(number))
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert await log.append(event(number + 100))
+
+    assert await numbers(log) == [*range(9), *range(80, 100), 100, 200, 101, 201]
+
+
+async def test_the_write_ahead_log_begins_again_without_an_alarm(log: SqliteEventLog, path: Path) -> None:
+    sizes = []
+    for number in range(60):
+        assert await log.append(event(number, payload=bytes(200_000)))
+        sizes.append(path.with_name("events.db-wal").stat().st_size)
+
+    assert sizes[-1] == sizes[-2], "the log was not overwritten from its beginning"
 
 
 async def test_a_new_connection_does_not_read_the_file_that_took_its_place(storage: SqliteStorage, path: Path) -> None:
