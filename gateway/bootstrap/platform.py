@@ -85,7 +85,7 @@ async def connect(
         client_certificate=lambda: certificates.presented("d1"),
     ) as client:
         yield CardPlatform(
-            cards=api.D1CardIssuer(client),
+            cards=api.D1CardIssuer(client, meter),
             consumers=api.D1Consumers(client),
             authenticators=api.D1Authenticators(client),
             history=api.D1OperationHistory(client, meter),

@@ -1,6 +1,7 @@
 """CardService: the effect of each successful rpc at D1."""
 
 import json
+import uuid
 
 import grpc
 import pytest
@@ -116,6 +117,23 @@ async def test_replace_retires_the_old_card_for_one_with_a_new_pan(running: Runn
     assert store.card("card-active").state is CardState.REPLACED
     assert store.card("card-next").state is CardState.ACTIVE
     assert store.card("card-next").details.credentials == Credentials("4970109876543210", "1235")
+
+
+@pytest.mark.parametrize("name", ["RenewCard", "ReplaceCard"])
+async def test_the_card_that_follows_one_that_d1_created_is_named_again_to_a_caller_that_repeats(
+    running: Running, name: str
+) -> None:
+    created = (await RPCS["CreateCard"].call(running)).card_id
+    request = changed(
+        RPCS[name].request, card_id=created, credentials=None, new_card_id=None, request_id=str(uuid.uuid4())
+    )
+
+    response = await RPCS[name].call(running, request)
+
+    following = running.sandbox.store.card(response.card_id)
+    assert (following.state, following.awaits_credentials) == (CardState.ACTIVE, False)
+    assert (following.card_id == created) == (name == "RenewCard")
+    assert await RPCS[name].call(running, request) == response
 
 
 async def test_delete_ends_the_card(running: Running) -> None:

@@ -92,8 +92,12 @@ _AUTHENTICATOR = _V1 + "/appinstances/{app_instance_id}/authncredentials"
 TOKEN: Final = Endpoint("POST", "/authz/v1/oauth2/token", 200)
 CREATE_CARD: Final = Endpoint("POST", _CARDS, 201, assumed=("status", "response"))
 REGISTER_CARD: Final = Endpoint("PUT", _CARD, 204, assumed=("status",))
-RENEW_CARD: Final = Endpoint("POST", _CARD + "/operations:renew", 204, assumed=("colon", "status", "request"))
-REPLACE_CARD: Final = Endpoint("POST", _CARD + "/operations:replace", 204, assumed=("colon", "status", "request"))
+RENEW_CARD: Final = Endpoint(
+    "POST", _CARD + "/operations:renew", 204, assumed=("colon", "status", "request", "response")
+)
+REPLACE_CARD: Final = Endpoint(
+    "POST", _CARD + "/operations:replace", 204, assumed=("colon", "status", "request", "response")
+)
 DELETE_CARD: Final = Endpoint("POST", _CARD + "/operations:delete", 204, assumed=("colon", "status", "request"))
 SUSPEND_CARD: Final = Endpoint("POST", _CARD + "/operations:suspend", 204, assumed=("colon", "status", "request"))
 RESUME_CARD: Final = Endpoint("POST", _CARD + "/operations:resume", 204, assumed=("colon", "status", "request"))

@@ -13,7 +13,7 @@ from sandbox.d1.model import contract
 from sandbox.d1.model.contract import InitialState, Operation, ResumeReason, SuspendReason
 from sandbox.d1.model.errors import forbidden
 from sandbox.d1.model.jwe import decrypt_card_data
-from sandbox.d1.model.store import CardDetails, CardStore, Credentials
+from sandbox.d1.model.store import Card, CardDetails, CardStore, Credentials
 
 __all__ = ["CardEndpoints"]
 
@@ -79,16 +79,14 @@ class CardEndpoints:
         body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
         optional_text(body, "reasonCode", contract.REASON_CODE)
-        self._reissue(self._store.renew, card_id, body)
-        return _done()
+        return self._reissue(self._store.renew, card_id, body)
 
     async def _replace(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
         body = await json_body(request)
         optional_text(body, "reason", contract.REASON)
         text(body, "reasonCode", contract.REASON_CODE)
-        self._reissue(self._store.replace, card_id, body)
-        return _done()
+        return self._reissue(self._store.replace, card_id, body)
 
     async def _delete(self, request: web.Request) -> web.Response:
         card_id = self._card_id(request)
@@ -118,15 +116,18 @@ class CardEndpoints:
 
     def _reissue(
         self,
-        step: Callable[[str, Credentials | None, str | None], None],
+        step: Callable[[str, Credentials | None, str | None], Card],
         card_id: str,
         body: Mapping[str, Any],
-    ) -> None:
+    ) -> web.Response:
         credentials = self._credentials(body)
         new_card_id = optional_text(body, "newCardId", contract.CARD_ID)
-        step(card_id, credentials, new_card_id)
-        if credentials is None:
-            self._fetch(new_card_id or card_id)
+        following = step(card_id, credentials, new_card_id)
+        if following.awaits_credentials:
+            self._fetch(following.card_id)
+        if following.created_by_d1:
+            return web.json_response({"cardId": following.card_id}, status=contract.STATUS_CARD_FOLLOWED)
+        return _done()
 
     def _credentials(self, body: Mapping[str, Any]) -> Credentials | None:
         encrypted = optional_text(body, "encryptedData", contract.ENCRYPTED_DATA)

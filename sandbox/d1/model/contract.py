@@ -78,6 +78,7 @@ __all__ = [
     "STATUS_AUTHENTICATOR_DELETED",
     "STATUS_CARD_CREATED",
     "STATUS_CARD_DONE",
+    "STATUS_CARD_FOLLOWED",
     "STATUS_CONSUMER_DONE",
     "STATUS_NOT_REUSABLE",
     "THREE_DS_OPERATIONS_PATH",
@@ -279,6 +280,9 @@ OPERATIONS = {
 STATUS_ASSERTION_REJECTED = 401
 STATUS_CARD_CREATED = 201
 STATUS_CARD_DONE = 204
+STATUS_CARD_FOLLOWED = 200
+"""For a renewal or replacement of a card that D1 created, with the id of the card that follows; other cards get
+`STATUS_CARD_DONE`."""
 STATUS_NOT_REUSABLE = 409
 """For a card id or a PAN that must not be reused."""
 REASON = re.compile(r"[a-zA-Z0-9 ]{1,64}")

@@ -111,12 +111,10 @@ class CardStore:
         self._product(details)
         if details.consumer_id not in self._consumers:
             raise not_found("Consumer")
-        card_id = "crd_" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
-        credentials = Credentials(pan=self._new_pan(), expiry="1299")
         return self._put(
             Card(
-                card_id,
-                replace(details, credentials=credentials),
+                _new_card_id(),
+                replace(details, credentials=self._new_credentials()),
                 CardState(details.initial_state),
                 created_by_d1=True,
             )
@@ -137,7 +135,7 @@ class CardStore:
             self._put(Card(card_id, details, CardState(details.initial_state), created_by_d1=False))
         self.add_consumer(details.consumer_id)
 
-    def renew(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
+    def renew(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> Card:
         """Give a card a new expiry and, optionally, a new id; its state stays."""
         card = self._live(card_id)
         known = card.details.credentials
@@ -146,16 +144,21 @@ class CardStore:
             card,
             card_id=new_card_id or card_id,
             details=replace(card.details, credentials=credentials or known),
-            awaits_credentials=credentials is None,
+            awaits_credentials=credentials is None and not card.created_by_d1,
         )
         if renewed.card_id != card_id:
             self._check_card_id(renewed.card_id)
             del self._cards[card_id]
-        self._put(renewed)
+        return self._put(renewed)
 
-    def replace(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> None:
-        """Replace a card by an active one with a new PAN, under a new id or the old one."""
+    def replace(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> Card:
+        """Replace a card by an active one with a new PAN, under a new id or the old one.
+
+        The successor of a card that D1 created always has a new id, and a PAN of D1's own unless there is another.
+        """
         card = self._live(card_id)
+        if card.created_by_d1:
+            credentials, new_card_id = credentials or self._new_credentials(), new_card_id or _new_card_id()
         successor = Card(
             new_card_id or card_id,
             replace(card.details, credentials=credentials),
@@ -167,7 +170,7 @@ class CardStore:
         if successor.card_id != card_id:
             self._check_card_id(successor.card_id)
         self._retire(card, CardState.REPLACED)
-        self._put(successor)
+        return self._put(successor)
 
     def supply(self, card_id: str, credentials: Credentials) -> None:
         """Set the data that a card was renewed or replaced without."""
@@ -236,6 +239,10 @@ class CardStore:
     def _retire(self, card: Card, state: CardState) -> None:
         self._cards[card.card_id] = replace(card, state=state, suspended_for=None, awaits_credentials=False)
 
-    def _new_pan(self) -> str:
+    def _new_credentials(self) -> Credentials:
         self._pans_made += 1
-        return f"999999{self._pans_made:010d}"
+        return Credentials(pan=f"999999{self._pans_made:010d}", expiry="1299")
+
+
+def _new_card_id() -> str:
+    return "crd_" + base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()

@@ -11,6 +11,7 @@ from jwcrypto import jwe as oracle_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as oracle_jwk
 
 from adapters.d1.api import D1Authenticators, D1CardIssuer, D1Client, D1Consumers
+from gateway.ports.meter import Unmeasured
 from issuer.card.v1 import messages_pb2 as card
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import personal_information_pb2 as personal
@@ -25,7 +26,7 @@ from tests.integration.upstreams.fake_d1 import (
     SUSPEND,
     FakeD1,
 )
-from tests.integration.upstreams.fake_upstream import ISSUER, call, failure_of, kind_of, reply
+from tests.integration.upstreams.fake_upstream import ISSUER, Reply, call, failure_of, kind_of, reply
 
 V1 = f"/banking/v1/issuers/{ISSUER}"
 V2 = f"/banking/v2/issuers/{ISSUER}"
@@ -282,6 +283,52 @@ async def test_json_that_d1_writes_in_its_own_way_is_read(d1: FakeD1, cards: D1C
         "name": "Caf\ufffd",
         "none": None,
     }
+
+
+_RENEW = card.RenewCardRequest(card_id="card-1", new_card_id="card-2")
+_REPLACE = card.ReplaceCardRequest(card_id="card-1", reason_code="FRAUD", new_card_id="card-2")
+
+
+@pytest.mark.parametrize("request_", [_RENEW, _REPLACE], ids=["renew", "replace"])
+@pytest.mark.parametrize(
+    ("reply_", "card_id", "unrecognized"),
+    [
+        (reply(status=200), "", {}),
+        (reply({}, 200), "", {}),
+        (reply({"cardId": None}, 200), "", {}),
+        (reply({"cardId": "card-2"}, 200), "card-2", {}),
+        (reply({"cardId": "crd_of_D1", "state": "ACTIVE"}, 201), "crd_of_D1", {"state": "ACTIVE"}),
+        (reply({"state": "ACTIVE"}, 202), "", {"state": "ACTIVE"}),
+        (reply({"cardId": 7}, 200), "", {"cardId": 7.0}),
+        (reply({"cardId": "c" * 49}, 200), "", {"cardId": "c" * 49}),
+    ],
+)
+async def test_the_id_of_the_card_that_follows_reaches_the_caller(
+    d1: FakeD1, client: D1Client, request_: Message, reply_: Reply, card_id: str, unrecognized: dict[str, Any]
+) -> None:
+    d1.replies = [reply_]
+
+    response: Any = await make(client, request_)
+
+    assert response.card_id == card_id
+    assert json_format.MessageToDict(response.unrecognized) == unrecognized
+    assert response.HasField("unrecognized") == bool(unrecognized)
+
+
+class _Counted(Unmeasured):
+    def __init__(self) -> None:
+        self.misfits: list[tuple[str, str, str]] = []
+
+    def misfit(self, upstream: str, message: str, field: str) -> None:
+        self.misfits.append((upstream, message, field))
+
+
+async def test_an_id_that_cannot_be_used_is_counted(d1: FakeD1, client: D1Client) -> None:
+    d1.replies, meter = [reply({"cardId": "not an id"}, 200)], _Counted()
+
+    await D1CardIssuer(client, meter).renew_card(_RENEW, call())
+
+    assert meter.misfits == [("d1", "renewed_card", "cardId")]
 
 
 @pytest.mark.parametrize(

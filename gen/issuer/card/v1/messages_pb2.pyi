@@ -284,7 +284,9 @@ class RenewCardRequest(_message.Message):
     documentation lists none; the gateway sends any word, and D1 decides. Empty: the gateway sends `ISSUER_DECISION`.
     """
     new_card_id: _builtins.str
-    """New card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the card keeps its id."""
+    """New card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the card keeps its id, unless D1 gives it another: see
+    `RenewCardResponse.card_id`.
+    """
     encrypted_data: _builtins.str
     """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
     ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
@@ -318,16 +320,31 @@ Global___RenewCardRequest: _TypeAlias = RenewCardRequest  # noqa: Y015
 
 @_typing.final
 class RenewCardResponse(_message.Message):
-    """Confirmation of the renewal; empty."""
+    """Renewed card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    UNRECOGNIZED_FIELD_NUMBER: _builtins.int
+    card_id: _builtins.str
+    """D1's id of the renewed card: 1 to 48 characters of `[A-Za-z0-9_-]`. It is the one to use, even if the request has
+    another `new_card_id`. Empty if D1 names none: the card has the `new_card_id` of the request, or keeps its id.
+    """
+    @_builtins.property
+    def unrecognized(self) -> _struct_pb2.Struct:
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
+
     def __init__(
         self,
+        *,
+        card_id: _builtins.str = ...,
+        unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,7 +385,9 @@ class ReplaceCardRequest(_message.Message):
     - `FRAUD`: used fraudulently.
     """
     new_card_id: _builtins.str
-    """Card id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the new card has the id of the old one."""
+    """Card id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the new card has the id of the old one,
+    unless D1 gives it another, as it does with cards that it created: see `ReplaceCardResponse.card_id`.
+    """
     encrypted_data: _builtins.str
     """Card data that the caller encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY"}` with `alg`
     ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Sent unchanged.
@@ -402,16 +421,31 @@ Global___ReplaceCardRequest: _TypeAlias = ReplaceCardRequest  # noqa: Y015
 
 @_typing.final
 class ReplaceCardResponse(_message.Message):
-    """Confirmation of the replacement; empty."""
+    """Replaced card."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    UNRECOGNIZED_FIELD_NUMBER: _builtins.int
+    card_id: _builtins.str
+    """D1's id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. It is the one to use, even if the request has
+    another `new_card_id`. Empty if D1 names none: the new card has the `new_card_id` of the request, or the old id.
+    """
+    @_builtins.property
+    def unrecognized(self) -> _struct_pb2.Struct:
+        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+        so is a number too large for a double.
+        """
+
     def __init__(
         self,
+        *,
+        card_id: _builtins.str = ...,
+        unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,8 +115,8 @@ class CardServiceServicer:
         """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
         created. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
-        nothing more.
+        Not idempotent: if the card gets a new id, the second call finds the old one gone (NOT_FOUND). If it keeps its id, a
+        repeat changes nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -130,8 +130,9 @@ class CardServiceServicer:
         """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
         final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
-        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+        Not idempotent: if the new card has another id, the second call finds the card replaced (FAILED_PRECONDITION). If it
+        has the old one, the second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no
+        card data.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.

@@ -61,8 +61,8 @@ class CardServiceStub:
     """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
     created. Without card data, D1 requests them with a callback.
 
-    Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
-    nothing more.
+    Not idempotent: if the card gets a new id, the second call finds the old one gone (NOT_FOUND). If it keeps its id, a
+    repeat changes nothing more.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -72,8 +72,9 @@ class CardServiceStub:
     """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
     final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
-    Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
-    second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+    Not idempotent: if the new card has another id, the second call finds the card replaced (FAILED_PRECONDITION). If it
+    has the old one, the second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no
+    card data.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -139,8 +140,8 @@ class CardServiceAsyncStub(CardServiceStub):
     """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
     created. Without card data, D1 requests them with a callback.
 
-    Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
-    nothing more.
+    Not idempotent: if the card gets a new id, the second call finds the old one gone (NOT_FOUND). If it keeps its id, a
+    repeat changes nothing more.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -150,8 +151,9 @@ class CardServiceAsyncStub(CardServiceStub):
     """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
     final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
-    Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
-    second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+    Not idempotent: if the new card has another id, the second call finds the card replaced (FAILED_PRECONDITION). If it
+    has the old one, the second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no
+    card data.
 
     - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
     - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -232,8 +234,8 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
         created. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
-        nothing more.
+        Not idempotent: if the card gets a new id, the second call finds the old one gone (NOT_FOUND). If it keeps its id, a
+        repeat changes nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -249,8 +251,9 @@ class CardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
         final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
-        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+        Not idempotent: if the new card has another id, the second call finds the card replaced (FAILED_PRECONDITION). If it
+        has the old one, the second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no
+        card data.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.

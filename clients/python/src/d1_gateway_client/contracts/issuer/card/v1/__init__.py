@@ -374,7 +374,8 @@ class RenewCardRequest(betterproto2.Message):
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    New card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the card keeps its id.
+    New card id: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the card keeps its id, unless D1 gives it another: see
+    `RenewCardResponse.card_id`.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
@@ -397,10 +398,22 @@ default_message_pool.register_message("issuer.card.v1", "RenewCardRequest", Rene
 @dataclass(eq=False, repr=False)
 class RenewCardResponse(betterproto2.Message):
     """
-    Confirmation of the renewal; empty.
+    Renewed card.
     """
 
-    pass
+    card_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    D1's id of the renewed card: 1 to 48 characters of `[A-Za-z0-9_-]`. It is the one to use, even if the request has
+    another `new_card_id`. Empty if D1 names none: the card has the `new_card_id` of the request, or keeps its id.
+    """
+
+    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
+    """
 
 
 default_message_pool.register_message("issuer.card.v1", "RenewCardResponse", RenewCardResponse)
@@ -453,7 +466,8 @@ class ReplaceCardRequest(betterproto2.Message):
 
     new_card_id: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
     """
-    Card id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the new card has the id of the old one.
+    Card id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. Empty: the new card has the id of the old one,
+    unless D1 gives it another, as it does with cards that it created: see `ReplaceCardResponse.card_id`.
     """
 
     credentials: "__common__v1__.CardCredentials | None" = betterproto2.field(
@@ -476,10 +490,22 @@ default_message_pool.register_message("issuer.card.v1", "ReplaceCardRequest", Re
 @dataclass(eq=False, repr=False)
 class ReplaceCardResponse(betterproto2.Message):
     """
-    Confirmation of the replacement; empty.
+    Replaced card.
     """
 
-    pass
+    card_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    D1's id of the new card: 1 to 48 characters of `[A-Za-z0-9_-]`. It is the one to use, even if the request has
+    another `new_card_id`. Empty if D1 names none: the new card has the `new_card_id` of the request, or the old id.
+    """
+
+    unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
+        15, betterproto2.TYPE_MESSAGE, optional=True
+    )
+    """
+    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
+    so is a number too large for a double.
+    """
 
 
 default_message_pool.register_message("issuer.card.v1", "ReplaceCardResponse", ReplaceCardResponse)
@@ -652,8 +678,8 @@ class CardServiceSyncStub:
         Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
         created. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
-        nothing more.
+        Not idempotent: if the card gets a new id, the second call finds the old one gone (NOT_FOUND). If it keeps its id, a
+        repeat changes nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -671,8 +697,9 @@ class CardServiceSyncStub:
         Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
         final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
-        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+        Not idempotent: if the new card has another id, the second call finds the card replaced (FAILED_PRECONDITION). If it
+        has the old one, the second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no
+        card data.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -812,8 +839,8 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Renews a registered card: same PAN, new expiry, optionally a new card id. D1 itself renews the cards that it
         created. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the old id gone (NOT_FOUND). Without it, a repeat changes
-        nothing more.
+        Not idempotent: if the card gets a new id, the second call finds the old one gone (NOT_FOUND). If it keeps its id, a
+        repeat changes nothing more.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -841,8 +868,9 @@ class CardServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Replaces a lost, stolen, broken or compromised card by one with a new PAN. The old card becomes REPLACED, which is
         final; digital cards stay linked. Without card data, D1 requests them with a callback.
 
-        Not idempotent: with `new_card_id`, the second call finds the card replaced (FAILED_PRECONDITION). Without it, the
-        second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no card data.
+        Not idempotent: if the new card has another id, the second call finds the card replaced (FAILED_PRECONDITION). If it
+        has the old one, the second call ends with ALREADY_EXISTS if it has a PAN, and replaces the new card if it has no
+        card data.
 
         - NOT_FOUND (UPSTREAM_NOT_FOUND): unknown card.
         - FAILED_PRECONDITION (UPSTREAM_FORBIDDEN): not in the card's state, or not with this reason code.
@@ -949,4 +977,6 @@ redact(CreateCardRequest, 'name_on_card', 'second_name_on_card')
 redact(CreateCardResponse, 'unrecognized')
 redact(RegisterCardRequest, 'name_on_card', 'second_name_on_card', 'encrypted_data')
 redact(RenewCardRequest, 'encrypted_data')
+redact(RenewCardResponse, 'unrecognized')
 redact(ReplaceCardRequest, 'encrypted_data')
+redact(ReplaceCardResponse, 'unrecognized')
