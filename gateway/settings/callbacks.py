@@ -1,8 +1,8 @@
 """Callbacks: deadlines, and the replies to D1 when no handler answers."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from gateway.settings.types import Seconds, Table
 
@@ -10,7 +10,17 @@ __all__ = ["CallbackPolicySettings", "CallbackReadSettings", "CallbackSettings",
 
 _Deadline = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
 _Wait = Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)]
-_ErrorStatus = Annotated[int, Field(ge=400, le=599)]
+
+_STATUSES: Final = (400, 403, 404, 500)
+
+
+def _documented(status: int) -> int:
+    if status not in _STATUSES:
+        raise ValueError(f"must be one of {', '.join(map(str, _STATUSES))}: D1 documents no other")
+    return status
+
+
+_ErrorStatus = Annotated[int, AfterValidator(_documented)]
 _MaxHandlers = Annotated[int, Field(ge=1, le=10)]
 _ErrorText = Annotated[str, StringConstraints(max_length=256)]
 
@@ -21,9 +31,9 @@ class CallbackPolicySettings(Table):
     deadline_seconds: _Deadline = 2.0
     """Time for handlers, all attempts together. D1 applies a timeout that it does not disclose."""
     fallback_status: _ErrorStatus = 500
-    """HTTP status for D1 if no handler replies in time."""
+    """HTTP status for D1 if no handler replies in time: 400, 403, 404 or 500."""
     fallback_error: _ErrorText = "no answer in time"
-    """Error text for D1 with the fallback status."""
+    """Error text for D1 with the fallback status; 403 has none."""
     max_handlers: _MaxHandlers = 1
     """Handlers that may get one callback request because those before are slow. Each may do the work, and a
     consumer get an OTP from each. 1: another handler gets it only if the first one disconnects."""
@@ -47,10 +57,10 @@ class ResultPollSettings(Table):
     deadline_seconds: _Deadline = 2.0
     """Time for handlers, all attempts together, from the same moment."""
     fallback_status: _ErrorStatus | None = None
-    """HTTP status for D1 if no handler replies in time, and no result is reported. Unset: D1 gets the result
-    "pending"."""
+    """HTTP status for D1 if no handler replies in time, and no result is reported: 400, 403, 404 or 500. Unset: D1 gets
+    the result "pending"."""
     fallback_error: _ErrorText = "no answer in time"
-    """Error text for D1 with the fallback status."""
+    """Error text for D1 with the fallback status; 403 has none."""
     max_handlers: _MaxHandlers = 2
     """Handlers that may get one callback request because those before are slow. 1: another handler gets it only if the
     first one disconnects."""

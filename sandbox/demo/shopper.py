@@ -170,5 +170,5 @@ async def _still_pending(request: callback.CallbackRequest) -> callback.Callback
 async def _tell_credentials(request: callback.CallbackRequest) -> callback.CallbackReply:
     del request
     credentials = CardCredentials(pan=_PAN, expiry=CardExpiry(month=1, year=_NEXT_YEAR))
-    details = replies.CardDetails(credentials=credentials)
+    details = replies.CardDetails(credentials=credentials, cvv="123")
     return callback.CallbackReply(card_credentials=replies.CardCredentialsResponse(details=details))

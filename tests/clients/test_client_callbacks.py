@@ -135,7 +135,7 @@ async def test_every_kind_of_callback_is_handled_by_its_function(shopper: AsyncG
     async def credentials(request: CardCredentialsRequest, context: CallbackContext) -> CardCredentialsResponse:
         assert (request.card_id, context.attempt) == ("card-1", 1)
         known = CardCredentials(pan="4970101234567890", expiry=CardExpiry(month=7, year=2034))
-        return CardCredentialsResponse(details=CardDetails(credentials=known))
+        return CardCredentialsResponse(details=CardDetails(credentials=known, cvv="123"))
 
     async with handler.serving(shopper):
         by_d1 = buy(running.sandbox, Flow.SMS_OTP)

@@ -42,7 +42,7 @@ class D1:
     async def get(self, path: str) -> tuple[int, Any]:
         """Get any path."""
         async with self._session.get(self._running.edge + path) as response:
-            return response.status, await response.json()
+            return response.status, await response.json() if await response.read() else None
 
 
 def connect(running: Running, responders: dict[str, Responder], **options: Any) -> Any:

@@ -129,14 +129,22 @@ async def test_each_error_reply_has_its_status(
     async def reply_with_error(_: callback.CallbackRequest) -> callback.CallbackReply:
         return callback.CallbackReply(refusal=replies.CallbackRefusal(reason=reason, message=message))
 
-    async with connect(running, {"consumer_information": reply_with_error}):
-        returned, body = await d1.call()
-    assert returned == status
-    if reason == replies.CALLBACK_REFUSAL_REASON_NOT_ALLOWED:
-        assert body is None
-    else:
-        assert list(body) == ["error"]
-        assert body["error"] == message or not message
+    kinds: dict[str, Responder] = dict.fromkeys(Issuer().responders(), reply_with_error)
+    async with connect(running, kinds):
+        answers = await asyncio.gather(
+            d1.call(),
+            d1.call("/otp", {"otp": {"value": "004211"}}),
+            d1.call("/authentication", {}),
+            d1.call("/authentication/auth-1"),
+            d1.get("/cms/api/v1/issuers/SANDBOX001/cards/card-1/credentials"),
+        )
+    assert [returned for returned, _ in answers] == [status] * len(kinds)
+    for _, body in answers:
+        if reason == replies.CALLBACK_REFUSAL_REASON_NOT_ALLOWED:
+            assert body is None
+        else:
+            assert list(body) == ["error"]
+            assert body["error"] == message or not message
 
 
 async def test_no_handler_is_asked_for_a_head(running: Running, d1: D1) -> None:

@@ -70,10 +70,14 @@ class CallbackDispatcher:
             )
         received[CALLBACK_OUTCOME] = outcome_of(reply)
         if isinstance(reply, CallbackOutcome):
-            raise NoReplyError(policy.fallback_status, policy.fallback_error)
+            raise NoReplyError(policy.fallback_status, _sent(policy.fallback_status, policy.fallback_error))
         if reply.WhichOneof("response") == "refusal":
             status, text = _DECLINED[reply.refusal.reason]
-            # D1 documents no body for this one.
-            sent = "" if status == HTTPStatus.FORBIDDEN else reply.refusal.message or text
+            sent = _sent(status, reply.refusal.message or text)
             raise HttpError(status, sent, logged=f"the handler declined: {text}")
         return reply
+
+
+def _sent(status: int, text: str) -> str:
+    # D1 documents no body for 403.
+    return "" if status == HTTPStatus.FORBIDDEN else text

@@ -39,14 +39,15 @@ def decrypt_card_data(compact: str, keys: Mapping[str, ECKey]) -> Credentials:
 
 
 def decrypt_credentials(compact: str, keys: Mapping[str, ECKey]) -> Credentials:
-    """Decrypt the issuer's reply to a request for card data. It may also hold name and CVV, which are checked.
+    """Decrypt the issuer's reply to a request for card data. It also holds a CVV and perhaps a name; both are checked.
 
     Arguments and errors are those of `decrypt_card_data`.
     """
     card = _open(compact, keys)
+    numbers = _numbers(card)
     optional_text(card, "name", HOLDER_NAME)
-    optional_text(card, "cvv", CVV)
-    return _numbers(card)
+    text(card, "cvv", CVV)
+    return numbers
 
 
 def _open(compact: str, keys: Mapping[str, ECKey]) -> dict[str, Any]:

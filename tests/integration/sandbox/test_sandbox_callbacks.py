@@ -227,7 +227,8 @@ async def test_data_that_d1_cannot_use_are_requested_four_times_and_an_error_on_
         (card_data(caller, pan="123", exp="1230"), f"pan {WRONG}"),
         (card_data(caller, pan=pan, exp="1230", cvv="12"), f"cvv {WRONG}"),
         (card_data(caller, pan=pan, exp="1230", name="a" * 129), f"name {WRONG}"),
-        (card_data(caller, pan=caller.other_pan, exp="1230"), "The card number is not one that this card can"),
+        (card_data(caller, pan=pan, exp="1230"), f"cvv {WRONG}"),
+        (card_data(caller, pan=caller.other_pan, exp="1230", cvv="123"), "The card number is not one that"),
     )
     names = [f"{caller.name}x{place}" for place in range(len(cases))]
     for name, (reply, _) in zip(names, cases, strict=True):

@@ -36,6 +36,11 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
             {"d1": "connect_timeout_seconds = 5\ntotal_timeout_seconds = 4"},
         ),
         ("d1.max_connections ", "", {"d1": "max_connections = 0"}),
+        (
+            "callbacks.card_credentials.fallback_status ",
+            "400, 403, 404, 500",
+            {"rest": "[callbacks.card_credentials]\nfallback_status = 503"},
+        ),
         ("callbacks.deliver_otp.max_handlers ", "", {"rest": "[callbacks.deliver_otp]\nmax_handlers = 0"}),
         ("d1.assertion_audience ", "", {"d1": "assertion_audience = 5"}),
         ("d1.tls_ca_file ", "", {"d1": 'tls_ca_file = "{folder}"'}),

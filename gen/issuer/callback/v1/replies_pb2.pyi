@@ -186,8 +186,8 @@ class CardCredentialsResponse(_message.Message):
     DETAILS_FIELD_NUMBER: _builtins.int
     ENCRYPTED_DATA_FIELD_NUMBER: _builtins.int
     encrypted_data: _builtins.str
-    """Card data that the handler encrypted for D1: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM and the
-    `kid` of D1's key. Passed on unchanged.
+    """Card data that the handler encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY","name","cvv"}`, of
+    which `name` is optional, with `alg` ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Passed on unchanged.
     """
     @_builtins.property
     def details(self) -> Global___CardDetails:
@@ -221,7 +221,9 @@ class CardDetails(_message.Message):
     name: _builtins.str
     """The holder's name, at most 128 characters. Empty: none."""
     cvv: _builtins.str
-    """The card verification value, 3 or 4 digits. Empty: none."""
+    """The card verification value, 3 or 4 digits. D1 documents it as mandatory; whether D1 insists on it after a renewal or
+    a replacement is not public. Empty: the gateway leaves it out, and D1 may refuse the card data.
+    """
     @_builtins.property
     def credentials(self) -> _card_data_pb2.CardCredentials:
         """PAN and expiry. Required."""

@@ -564,8 +564,8 @@ class CardCredentialsResponse(betterproto2.Message):
 
     encrypted_data: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True, group="card_data")
     """
-    Card data that the handler encrypted for D1: a compact JWE (RFC 7516) with `alg` ECDH-ES, `enc` A256GCM and the
-    `kid` of D1's key. Passed on unchanged.
+    Card data that the handler encrypted for D1: a compact JWE (RFC 7516) of `{"pan","exp":"MMYY","name","cvv"}`, of
+    which `name` is optional, with `alg` ECDH-ES, `enc` A256GCM and the `kid` of D1's key. Passed on unchanged.
     """
 
 
@@ -592,7 +592,8 @@ class CardDetails(betterproto2.Message):
 
     cvv: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The card verification value, 3 or 4 digits. Empty: none.
+    The card verification value, 3 or 4 digits. D1 documents it as mandatory; whether D1 insists on it after a renewal or
+    a replacement is not public. Empty: the gateway leaves it out, and D1 may refuse the card data.
     """
 
 
