@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
+from issuer.callback.v1 import requests_pb2 as requests
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from sandbox import Sandbox
 from sandbox.handler import Handler, Responder
@@ -72,7 +73,7 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
         "otp": {"value": "004211", "expirationDate": "13/10/2022 14:00:00", "reason": "NEW-REASON", "digits": 6},
         "deliveryChannel": {"preferred": "EMAIL"},
         "panSuffix": "1234",
-        "threeDSDetails": {"merchantName": "Books", "purchaseAmount": 1999, "mcc": "5942"},
+        "threeDSDetails": {"merchantName": "Books", "purchaseAmount": 19.99, "mcc": "5942"},
         "digitalCardRequestor": {"id": "wallet"},
     }
     async with connect(running, dict(issuer.responders())) as handler:
@@ -86,7 +87,49 @@ async def test_an_otp_reaches_the_handler_with_everything_that_d1_sent_beside_it
     assert sent.unrecognized["deliveryChannel"] == {"preferred": "EMAIL"}
     assert sent.unrecognized["otp"] == {"digits": 6}
     assert sent.unrecognized["digitalCardRequestor"] == {"id": "wallet"}
-    assert dict(sent.transaction.unrecognized) == {"purchaseAmount": 1999, "mcc": "5942"}
+    assert dict(sent.transaction.unrecognized) == {"purchaseAmount": 19.99, "mcc": "5942"}
+
+
+_PURCHASE = requests.ThreeDSTransaction(
+    acs_trans_id="acs-1",
+    merchant_name="Books",
+    purchase_amount="1999",
+    purchase_currency="978",
+    purchase_exponent="2",
+    purchase_date="20261130120000",
+    three_ds_requestor_app_url="merchant-app://purchases/1",
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "unrecognized"),
+    [
+        ({"acsTransactionId": "acs-1"}, str, {}),
+        ({"acsTransId": "acs-1"}, int, {}),
+        ({"acsTransactionId": "", "acsTransID": "acs-1"}, int, {}),
+        ({"acsTransID": "acs-2", "acsTransId": "acs-1"}, str, {"acsTransID": "acs-2"}),
+    ],
+)
+async def test_a_purchase_reaches_the_handler_whichever_way_d1_writes_it(
+    running: Running, d1: D1, names: dict[str, str], kind: type[int | str], unrecognized: dict[str, str]
+) -> None:
+    digits = {"purchaseAmount": "1999", "purchaseCurrency": "978", "purchaseExponent": "2"}
+    written = {
+        **names,
+        "merchantName": "Books",
+        "purchaseDate": "20261130120000",
+        "threeDSRequestorAppURL": "merchant-app://purchases/1",
+        **{name: kind(value) for name, value in digits.items()},
+    }
+    async with connect(running, dict(Issuer().responders())) as handler:
+        otp = {"value": "004211"}
+        assert (await d1.call("/otp", {"otp": otp, "threeDSDetails": written}))[0] == 204
+        assert (await d1.call("/authentication", {"threeDSDetails": written}))[0] == 200
+    delivered, authenticated = handler.requests
+    for sent in (delivered.deliver_otp.transaction, authenticated.authenticate.transaction):
+        assert json_format.MessageToDict(sent.unrecognized) == unrecognized
+        sent.ClearField("unrecognized")
+        assert sent == _PURCHASE
 
 
 @pytest.mark.parametrize("body", [{}, {"otp": "004211"}, {"otp": {}}, {"otp": {"value": ""}}, {"otp": {"value": 4211}}])

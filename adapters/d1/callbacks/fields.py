@@ -65,6 +65,21 @@ class Fields:
             self.misfits.append(self._prefix + name)
         return ""
 
+    def first_fitting_text(self, *names: str, max_length: int) -> str:
+        """Take the first text that is not empty of a value with several names, as `fitting_text` does."""
+        for name in names:
+            if text := self.fitting_text(name, max_length=max_length):
+                return text
+        return ""
+
+    def fitting_digits(self, name: str, *, max_length: int) -> str:
+        """Take a string, as `fitting_text` does, or the digits of a whole number."""
+        value = self._values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and len(digits := str(value)) <= max_length:
+            del self._values[name]
+            return digits
+        return self.fitting_text(name, max_length=max_length)
+
     def fitting_identifier(self, name: str, form: re.Pattern[str], *, required: bool = False) -> str:
         """Take an id; empty if absent or null. Any other value is a misfit; unless empty, it stays for `rest_into`.
 

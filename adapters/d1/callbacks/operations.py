@@ -64,8 +64,12 @@ def parse_operation(fields: Fields, operation: threeds.ThreeDSOperation) -> None
 def _parse_details(fields: Fields, details: threeds.ThreeDSOperationDetails) -> None:
     details.SetInParent()
     names = d1.ThreeDSOperationDetails
-    details.acs_trans_id = fields.fitting_text(names.ACS_TRANSACTION_ID, max_length=_MAX_WORD_LENGTH)
-    details.three_ds_server_trans_id = fields.fitting_text(names.THREE_DS_SERVER_TRANS_ID, max_length=_MAX_WORD_LENGTH)
+    details.acs_trans_id = fields.first_fitting_text(
+        names.ACS_TRANSACTION_ID, names.ACS_TRANS_ID, names.ACS_TRANS_ID_EMV, max_length=_MAX_WORD_LENGTH
+    )
+    details.three_ds_server_trans_id = fields.first_fitting_text(
+        names.THREE_DS_SERVER_TRANS_ID, names.THREE_DS_SERVER_TRANS_ID_EMV, max_length=_MAX_WORD_LENGTH
+    )
     if fields:
         fields.rest_into(details.unrecognized)
 

@@ -66,11 +66,16 @@ def parse_transaction(fields: Fields, transaction: requests_pb2.ThreeDSTransacti
     """Parse a purchase into `transaction`; an unexpected field is kept as received."""
     transaction.SetInParent()
     names = d1.ThreeDSTransaction
-    transaction.acs_trans_id = fields.fitting_text(names.ACS_TRANSACTION_ID, max_length=MAX_TEXT_LENGTH)
+    transaction.acs_trans_id = fields.first_fitting_text(
+        names.ACS_TRANSACTION_ID, names.ACS_TRANS_ID, names.ACS_TRANS_ID_EMV, max_length=MAX_TEXT_LENGTH
+    )
     transaction.merchant_name = fields.fitting_text(names.MERCHANT_NAME, max_length=MAX_TEXT_LENGTH)
-    transaction.purchase_amount = fields.fitting_text(names.PURCHASE_AMOUNT, max_length=MAX_TEXT_LENGTH)
-    transaction.purchase_currency = fields.fitting_text(names.PURCHASE_CURRENCY, max_length=MAX_TEXT_LENGTH)
-    transaction.purchase_exponent = fields.fitting_text(names.PURCHASE_EXPONENT, max_length=MAX_TEXT_LENGTH)
+    transaction.purchase_amount = fields.fitting_digits(names.PURCHASE_AMOUNT, max_length=MAX_TEXT_LENGTH)
+    transaction.purchase_currency = fields.fitting_digits(names.PURCHASE_CURRENCY, max_length=MAX_TEXT_LENGTH)
+    transaction.purchase_exponent = fields.fitting_digits(names.PURCHASE_EXPONENT, max_length=MAX_TEXT_LENGTH)
     transaction.purchase_date = fields.fitting_text(names.PURCHASE_DATE, max_length=MAX_TEXT_LENGTH)
+    transaction.three_ds_requestor_app_url = fields.fitting_text(
+        names.THREE_DS_REQUESTOR_APP_URL, max_length=MAX_TEXT_LENGTH
+    )
     if fields:
         fields.rest_into(transaction.unrecognized)

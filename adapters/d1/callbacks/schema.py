@@ -107,7 +107,10 @@ class ThreeDSOperationDetails:
     """`ThreeDSOperation.DETAILS`. D1 sends more than this."""
 
     ACS_TRANSACTION_ID = "acsTransactionId"
+    ACS_TRANS_ID: Assumed[str] = "acsTransId"
+    ACS_TRANS_ID_EMV: Assumed[str] = "acsTransID"
     THREE_DS_SERVER_TRANS_ID = "threeDSServerTransId"
+    THREE_DS_SERVER_TRANS_ID_EMV: Assumed[str] = "threeDSServerTransID"
 
 
 class ConsumerOperation:
@@ -181,11 +184,14 @@ class ThreeDSTransaction:
     """The purchase that needs a one-time password or an authentication. Named as in EMV 3DS and in D1's SDK."""
 
     ACS_TRANSACTION_ID: Assumed[str] = "acsTransactionId"
+    ACS_TRANS_ID: Assumed[str] = "acsTransId"
+    ACS_TRANS_ID_EMV: Assumed[str] = "acsTransID"
     MERCHANT_NAME: Assumed[str] = "merchantName"
     PURCHASE_AMOUNT: Assumed[str] = "purchaseAmount"
     PURCHASE_CURRENCY: Assumed[str] = "purchaseCurrency"
     PURCHASE_EXPONENT: Assumed[str] = "purchaseExponent"
     PURCHASE_DATE: Assumed[str] = "purchaseDate"
+    THREE_DS_REQUESTOR_APP_URL: Assumed[str] = "threeDSRequestorAppURL"
 
 
 class AuthenticationRequest:

@@ -154,9 +154,9 @@ class Challenges:
         }
 
 
-def _purchase_body(purchase: Purchase) -> dict[str, str]:
+def _purchase_body(purchase: Purchase) -> dict[str, Any]:
     order = purchase.order
-    return {
+    body: dict[str, Any] = {
         PurchaseField.ACS_TRANSACTION_ID.value: purchase.details["acsTransactionId"],
         PurchaseField.MERCHANT.value: order.merchant,
         PurchaseField.AMOUNT.value: str(order.amount),
@@ -164,6 +164,12 @@ def _purchase_body(purchase: Purchase) -> dict[str, str]:
         PurchaseField.EXPONENT.value: str(order.currency.exponent),
         PurchaseField.DATE.value: purchase.start_time.strftime(contract.PURCHASE_DATE_FORMAT),
     }
+    if order.as_sdk:
+        body[PurchaseField.SDK_ACS_TRANSACTION_ID.value] = body.pop(PurchaseField.ACS_TRANSACTION_ID.value)
+        for number in (PurchaseField.AMOUNT, PurchaseField.CURRENCY, PurchaseField.EXPONENT):
+            body[number.value] = int(body[number.value])
+        body[PurchaseField.SDK_REQUESTOR_APP_URL.value] = f"merchant-app://purchases/{purchase.purchase_id}"
+    return body
 
 
 def _named_card(purchase: Purchase) -> str | None:

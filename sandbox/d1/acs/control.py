@@ -48,7 +48,7 @@ class AcsControl:
         "GET /sandbox/purchases": "",
         "POST /sandbox/purchases": (
             f"cardId, flow ({', '.join(Flow)}), amount (minor units), currency (ISO 4217), merchant, byCard, "
-            "otp_life_ms, decision_ms, poll_interval_ms, poll_limit_ms, asksOnce"
+            "asSdk, otp_life_ms, decision_ms, poll_interval_ms, poll_limit_ms, asksOnce"
         ),
         "GET /sandbox/purchases/{purchaseId}": "?wait_ms: until it waits for the consumer or is notified",
         "POST /sandbox/purchases/{purchaseId}/otp": "otp",
@@ -158,6 +158,7 @@ def _order(body: Mapping[str, Any]) -> Order:
         currency=_currency(body, plain.currency),
         merchant=optional_text(body, "merchant", _MERCHANT) or plain.merchant,
         by_card=flag(body, "byCard"),
+        as_sdk=flag(body, "asSdk"),
         otp_seconds=_seconds(body, "otp_life_ms", plain.otp_seconds),
         decision_seconds=_seconds(body, "decision_ms", plain.decision_seconds),
         poll_seconds=_seconds(body, "poll_interval_ms", plain.poll_seconds),

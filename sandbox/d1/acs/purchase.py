@@ -81,6 +81,8 @@ class Order:
     merchant: str = "Books and More"
     by_card: bool = False
     """Whether D1 sends the card's id with consumer requests: personal data tied to cards at onboarding."""
+    as_sdk: bool = False
+    """Whether D1 describes the purchase as its SDK does: other names, numbers, the merchant's app."""
     otp_seconds: float = contract.OTP_LIFETIME_SECONDS
     """The OTP's lifetime, in seconds."""
     decision_seconds: float = contract.DECISION_SECONDS

@@ -321,9 +321,10 @@ FIELD_CARD_ID = "cardId"
 
 
 class PurchaseField(StrEnum):
-    """The fields of `FIELD_PURCHASE`, all text."""
+    """The fields of `FIELD_PURCHASE`, all text or, as in D1's SDK, with numbers."""
 
     ACS_TRANSACTION_ID = "acsTransactionId"
+    SDK_ACS_TRANSACTION_ID = "acsTransId"
     MERCHANT = "merchantName"
     AMOUNT = "purchaseAmount"
     """In minor units."""
@@ -332,6 +333,7 @@ class PurchaseField(StrEnum):
     EXPONENT = "purchaseExponent"
     DATE = "purchaseDate"
     """In `PURCHASE_DATE_FORMAT`."""
+    SDK_REQUESTOR_APP_URL = "threeDSRequestorAppURL"
 
 
 OTP_REASON = "CARDHOLDER-VERIFICATION"

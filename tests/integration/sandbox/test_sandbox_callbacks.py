@@ -84,6 +84,19 @@ async def test_the_issuer_is_given_the_otp_and_what_it_is_for(stranger: Caller, 
     assert stranger.sandbox.phones.messages(purchase.purchase_id) == []
 
 
+async def test_a_purchase_is_described_as_in_d1s_sdk_on_demand(stranger: Caller, edge: Edge) -> None:
+    order = {"cardId": stranger.card_id, "flow": "sms-otp-issuer", "amount": 1000, "currency": "AUD", "asSdk": True}
+    buy(stranger.sandbox, stranger.name, Flow.FRICTIONLESS)
+    purchase_id = (await stranger.control("POST", "purchases", order)).json["purchaseId"]
+    assert (await stranger.control("GET", f"purchases/{purchase_id}?wait_ms=10000")).json["status"] == "AWAITS_OTP"
+
+    (call,) = edge.callbacks
+    purchase = call.body["threeDSDetails"]
+    assert (purchase["purchaseAmount"], purchase["purchaseCurrency"], purchase["purchaseExponent"]) == (1000, 36, 2)
+    assert purchase["threeDSRequestorAppURL"] == f"merchant-app://purchases/{purchase_id}"
+    assert "acsTransId" in purchase.keys() - {"acsTransactionId"}
+
+
 async def test_registered_personal_data_are_not_requested(stranger: Caller, edge: Edge) -> None:
     stranger.sandbox.store.register_consumer(stranger.consumer_id, PersonalInformation.of(INFORMATION))
     purchase = buy(stranger.sandbox, stranger.name, Flow.SMS_OTP)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.d1.callbacks.fields import FieldError, Fields, parse_time
+from gateway.formats.json_input import read_object
 
 FORM = re.compile(r"[a-z]{1,5}")
 SECRET = "4111111111111111"
@@ -145,6 +146,48 @@ def test_what_does_not_fit_is_left_and_named_without_its_value(what: str, other:
     assert TAKE[what](fields) == (None if what == "object" else "")
     assert left(fields) == {name: other}
     assert fields.misfits == [name]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "rest", "misfits"),
+    [
+        ({}, "", {}, []),
+        ({"a": "1"}, "1", {}, []),
+        ({"b": "2"}, "2", {}, []),
+        ({"a": None, "b": "", "c": "3"}, "3", {}, []),
+        ({"a": "1", "b": "2", "c": "1"}, "1", {"b": "2", "c": "1"}, []),
+        ({"a": 1, "b": "2"}, "2", {"a": 1}, ["a"]),
+        ({"a": "toolong", "b": [2]}, "", {"a": "toolong", "b": [2]}, ["a", "b"]),
+    ],
+)
+def test_of_a_value_with_several_names_the_first_text_is_taken_and_the_others_are_left(
+    given: dict[str, Any], taken: str, rest: dict[str, Any], misfits: list[str]
+) -> None:
+    fields = Fields(given)
+
+    assert fields.first_fitting_text("a", "b", "c", max_length=5) == taken
+    assert left(fields) == rest
+    assert fields.misfits == misfits
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("0", "0"), ("007", "007"), (0, "0"), (1999, "1999"), (2**80, str(2**80)), (-5, "-5")]
+)
+def test_digits_are_taken_from_a_text_or_a_whole_number(given: Any, taken: str) -> None:
+    fields = Fields(read_object(orjson.dumps({"n": given}) if given != 2**80 else b'{"n": %d}' % given))
+
+    assert fields.fitting_digits("n", max_length=25) == taken
+    assert not fields
+    assert fields.misfits == []
+
+
+@pytest.mark.parametrize("other", [1.5, 2.0, 123456, True, False, [], {}, [SECRET], "toolong"])
+def test_what_is_neither_text_nor_a_whole_number_is_left(other: Any) -> None:
+    fields = Fields({"n": other})
+
+    assert fields.fitting_digits("n", max_length=5) == ""
+    assert left(fields) == {"n": other}
+    assert fields.misfits == ["n"]
 
 
 @pytest.mark.parametrize("wrong", [..., None, "", "toolong", *NO_TEXTS])

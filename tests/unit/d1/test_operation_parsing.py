@@ -244,6 +244,30 @@ def test_a_detail_that_does_not_fit_is_kept_and_named_by_its_path(kind: Kind, fi
     assert operation == kind({"details": {}})
 
 
+@pytest.mark.parametrize(
+    ("details", "ids", "unrecognized"),
+    [
+        ({"acsTransId": "acs-1", "threeDSServerTransID": "server-1"}, ("acs-1", "server-1"), {}),
+        ({"acsTransID": "acs-1", "threeDSServerTransId": "server-1"}, ("acs-1", "server-1"), {}),
+        ({"acsTransactionId": "", "acsTransID": "acs-1"}, ("acs-1", ""), {}),
+        (
+            {"acsTransID": "acs-3", "acsTransId": "acs-2", "acsTransactionId": "acs-1"},
+            ("acs-1", ""),
+            {"acsTransId": "acs-2", "acsTransID": "acs-3"},
+        ),
+    ],
+)
+def test_an_id_is_read_under_each_of_its_names(
+    details: dict[str, Any], ids: tuple[str, str], unrecognized: dict[str, Any]
+) -> None:
+    operation, misfits = THREE_DS.read({"details": details})
+
+    read = operation.details
+    assert (read.acs_trans_id, read.three_ds_server_trans_id) == ids
+    assert json_format.MessageToDict(read.unrecognized) == unrecognized
+    assert misfits == []
+
+
 @each_kind
 def test_a_state_is_told_by_what_d1_says_of_it_and_else_by_all_it_says(kind: Kind) -> None:
     unknown = [{"status": "HELD"}, {"status": "REVOKED"}, {"operation": "HELD"}, {"operation": "A", "status": "B"}]

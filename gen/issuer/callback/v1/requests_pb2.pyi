@@ -194,7 +194,8 @@ Global___CardCredentialsRequest: _TypeAlias = CardCredentialsRequest  # noqa: Y0
 @_typing.final
 class ThreeDSTransaction(_message.Message):
     """Purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if D1
-    does not send it.
+    does not send it. Of a value that D1 sends under several names, the first that is not empty is here, and the others are
+    in `unrecognized`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -205,19 +206,26 @@ class ThreeDSTransaction(_message.Message):
     PURCHASE_CURRENCY_FIELD_NUMBER: _builtins.int
     PURCHASE_EXPONENT_FIELD_NUMBER: _builtins.int
     PURCHASE_DATE_FIELD_NUMBER: _builtins.int
+    THREE_DS_REQUESTOR_APP_URL_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     acs_trans_id: _builtins.str
     """The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID."""
     merchant_name: _builtins.str
     """The merchant's name."""
     purchase_amount: _builtins.str
-    """The amount in minor units of the currency."""
+    """The amount in minor units of the currency. A whole number of D1 is its digits; any other is in `unrecognized`, as
+    with the currency and the exponent.
+    """
     purchase_currency: _builtins.str
-    """The currency: three digits of ISO 4217."""
+    """The currency: three digits of ISO 4217, without leading zeros if D1 sends a number."""
     purchase_exponent: _builtins.str
     """The number of digits of the currency's minor unit."""
     purchase_date: _builtins.str
-    """The time of the purchase, UTC."""
+    """The time of the purchase, UTC, in D1's form."""
+    three_ds_requestor_app_url: _builtins.str
+    """The URL with which the issuer's app returns to the merchant's app after the authentication (EMV 3DS
+    `threeDSRequestorAppURL`).
+    """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
@@ -233,11 +241,12 @@ class ThreeDSTransaction(_message.Message):
         purchase_currency: _builtins.str = ...,
         purchase_exponent: _builtins.str = ...,
         purchase_date: _builtins.str = ...,
+        three_ds_requestor_app_url: _builtins.str = ...,
         unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_trans_id", b"acs_trans_id", "merchant_name", b"merchant_name", "purchase_amount", b"purchase_amount", "purchase_currency", b"purchase_currency", "purchase_date", b"purchase_date", "purchase_exponent", b"purchase_exponent", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acs_trans_id", b"acs_trans_id", "merchant_name", b"merchant_name", "purchase_amount", b"purchase_amount", "purchase_currency", b"purchase_currency", "purchase_date", b"purchase_date", "purchase_exponent", b"purchase_exponent", "three_ds_requestor_app_url", b"three_ds_requestor_app_url", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -155,7 +155,9 @@ Global___ThreeDSOperation: _TypeAlias = ThreeDSOperation  # noqa: Y015
 
 @_typing.final
 class ThreeDSOperationDetails(_message.Message):
-    """Details of a 3-D Secure operation."""
+    """Details of a 3-D Secure operation. Of an id that D1 sends under several names, the first that is not empty is here, and
+    the others are in `unrecognized`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -163,9 +165,9 @@ class ThreeDSOperationDetails(_message.Message):
     THREE_DS_SERVER_TRANS_ID_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     acs_trans_id: _builtins.str
-    """The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID."""
+    """The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID; empty if D1 sends none."""
     three_ds_server_trans_id: _builtins.str
-    """The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID."""
+    """The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID; empty if D1 sends none."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
         """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and

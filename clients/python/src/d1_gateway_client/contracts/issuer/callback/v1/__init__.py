@@ -913,7 +913,8 @@ default_message_pool.register_message("issuer.callback.v1", "ReplyViolation", Re
 class ThreeDsTransaction(betterproto2.Message):
     """
     Purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if D1
-    does not send it.
+    does not send it. Of a value that D1 sends under several names, the first that is not empty is here, and the others are
+    in `unrecognized`.
     """
 
     acs_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -928,12 +929,13 @@ class ThreeDsTransaction(betterproto2.Message):
 
     purchase_amount: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The amount in minor units of the currency.
+    The amount in minor units of the currency. A whole number of D1 is its digits; any other is in `unrecognized`, as
+    with the currency and the exponent.
     """
 
     purchase_currency: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
     """
-    The currency: three digits of ISO 4217.
+    The currency: three digits of ISO 4217, without leading zeros if D1 sends a number.
     """
 
     purchase_exponent: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -943,7 +945,13 @@ class ThreeDsTransaction(betterproto2.Message):
 
     purchase_date: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
-    The time of the purchase, UTC.
+    The time of the purchase, UTC, in D1's form.
+    """
+
+    three_ds_requestor_app_url: "str" = betterproto2.field(7, betterproto2.TYPE_STRING)
+    """
+    The URL with which the issuer's app returns to the merchant's app after the authentication (EMV 3DS
+    `threeDSRequestorAppURL`).
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(

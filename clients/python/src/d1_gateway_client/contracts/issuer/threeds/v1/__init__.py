@@ -3316,17 +3316,18 @@ default_message_pool.register_message("issuer.threeds.v1", "ThreeDSOperation", T
 @dataclass(eq=False, repr=False)
 class ThreeDsOperationDetails(betterproto2.Message):
     """
-    Details of a 3-D Secure operation.
+    Details of a 3-D Secure operation. Of an id that D1 sends under several names, the first that is not empty is here, and
+    the others are in `unrecognized`.
     """
 
     acs_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID.
+    The ACS transaction id (EMV 3DS `acsTransID`), usually a UUID; empty if D1 sends none.
     """
 
     three_ds_server_trans_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID.
+    The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID; empty if D1 sends none.
     """
 
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
