@@ -151,9 +151,10 @@ def _enrolment(consumer_id: str, operation_id: str, **fields: Any) -> ConsumerNo
 
 
 async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(running: Running) -> None:
+    by = {"requestor_type": "A_LATER_KIND", "requestor_id": "agent-7"}
     sent: list[Notification | ConsumerNotification] = [
         Notification("card-3", "op_1", datetime.now(UTC), consumer_id="consumer-3"),
-        _enrolment("consumer-3", "op_1", details={"appInstanceId": "app-1"}, unknown={"later": True}),
+        _enrolment("consumer-3", "op_1", details={"appInstanceId": "app-1"}, unknown={"later": True}, **by),
         Notification("card-3", "op_2", datetime.now(UTC)),
         _enrolment("consumer-3", "op_2", operation="SOMETHING_NEW", status="PENDING"),
     ]
@@ -171,6 +172,7 @@ async def test_what_happens_to_consumers_comes_in_the_same_stream_and_in_order(r
     first, second = got[1].consumer_operation, got[3].consumer_operation
     assert (first.operation_id, first.type) == ("op_1", consumer.CONSUMER_OPERATION_TYPE_ENROLL_AUTHN)
     assert first.details.app_instance_id == "app-1"
+    assert (first.requestor_type_text, first.requestor_id) == ("A_LATER_KIND", "agent-7")
     assert json_format.MessageToDict(first.unrecognized) == {"later": True}
     assert (second.type, second.type_text) == (0, "SOMETHING_NEW")
     assert second.status == consumer.CONSUMER_OPERATION_STATUS_PENDING

@@ -139,6 +139,8 @@ async def test_a_push_of_d1_is_decided_with_an_enrolled_authenticator(
     seen = await take(shop.channel, _from_start(wanted), lambda seen: len(seen) >= 2)
     assert [each.consumer_operation.type_text for each in seen] == ["ENROLL_AUTHN", "DELETE_AUTHN"]
     assert [each.consumer_operation.details.app_instance_id for each in seen] == [app, app]
+    requestors = [(each.consumer_operation.requestor_type_text, each.consumer_operation.requestor_id) for each in seen]
+    assert requestors == [("USER", shop.consumer_id), ("ISSUER", "")]
 
 
 async def test_the_result_may_come_from_a_handler_and_then_stands(shop: Shop) -> None:

@@ -88,6 +88,8 @@ def parse_consumer_operation(fields: Fields, operation: consumer.ConsumerOperati
     operation.end_time_text = fields.fitting_text(names.END_TIME, max_length=_MAX_WORD_LENGTH)
     _put_time(operation.start_time, operation.start_time_text)
     _put_time(operation.end_time, operation.end_time_text)
+    operation.requestor_type_text = fields.fitting_text(names.REQUESTOR_TYPE, max_length=_MAX_WORD_LENGTH)
+    operation.requestor_id = fields.fitting_text(names.REQUESTOR_ID, max_length=_MAX_WORD_LENGTH)
     operation.error = fields.fitting_text(names.ERROR, max_length=_MAX_ERROR_LENGTH)
     details = fields.fitting_nested(names.DETAILS)
     if details is not None:

@@ -121,6 +121,8 @@ class ConsumerOperation:
     STATUS: Assumed[str] = "status"
     START_TIME: Assumed[str] = "startTime"
     END_TIME: Assumed[str] = "endTime"
+    REQUESTOR_TYPE: Assumed[str] = "requestorType"
+    REQUESTOR_ID: Assumed[str] = "requestorId"
     DETAILS: Assumed[str] = "details"
     ERROR: Assumed[str] = "error"
 

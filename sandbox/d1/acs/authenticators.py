@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sandbox.d1.callbacks.background import Background
 from sandbox.d1.callbacks.notifier import Notifier
-from sandbox.d1.model.contract import FIELD_APP_INSTANCE_ID, ConsumerOperation
+from sandbox.d1.model.contract import FIELD_APP_INSTANCE_ID, ConsumerOperation, RequestorType
 from sandbox.d1.model.errors import forbidden, not_found
 from sandbox.d1.model.notification import ConsumerNotification, new_operation_id
 from sandbox.d1.model.store import CardStore
@@ -53,11 +53,11 @@ class Authenticators:
         if app_instance_id in self._enrolled:
             raise forbidden("Application instance has an authenticator")
         self._enrolled[app_instance_id] = consumer_id
-        self._tell(ConsumerOperation.ENROLL_AUTHN, consumer_id, app_instance_id)
+        self._tell(ConsumerOperation.ENROLL_AUTHN, consumer_id, app_instance_id, RequestorType.USER)
         return app_instance_id
 
-    def delete(self, app_instance_id: str) -> None:
-        """Remove an authenticator.
+    def delete(self, app_instance_id: str, requestor: RequestorType = RequestorType.USER) -> None:
+        """Remove an authenticator, in the app or at the issuer's request.
 
         Raises:
             D1Error: The app instance has no authenticator.
@@ -66,18 +66,22 @@ class Authenticators:
             consumer_id = self._enrolled.pop(app_instance_id)
         except KeyError:
             raise not_found("Application instance") from None
-        self._tell(ConsumerOperation.DELETE_AUTHN, consumer_id, app_instance_id)
+        self._tell(ConsumerOperation.DELETE_AUTHN, consumer_id, app_instance_id, requestor)
 
     def forget(self, consumer_id: str) -> None:
         """Remove all authenticators of a deleted consumer, without notifications."""
         self._enrolled = {app: of for app, of in self._enrolled.items() if of != consumer_id}
 
-    def _tell(self, operation: ConsumerOperation, consumer_id: str, app_instance_id: str) -> None:
+    def _tell(
+        self, operation: ConsumerOperation, consumer_id: str, app_instance_id: str, requestor: RequestorType
+    ) -> None:
         notification = ConsumerNotification(
             consumer_id,
             new_operation_id(),
             datetime.fromtimestamp(self._clock(), UTC),
             operation.value,
+            requestor_type=requestor.value,
+            requestor_id=consumer_id if requestor is RequestorType.USER else None,
             details={FIELD_APP_INSTANCE_ID: app_instance_id},
         )
         self._background.start(self._deliver(notification), f"{operation} of {app_instance_id}")

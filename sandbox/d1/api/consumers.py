@@ -6,7 +6,7 @@ from sandbox.common.fields import InvalidFormatError, text
 from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.api.requests import check_envelope, json_body, reason_v1
 from sandbox.d1.model import contract
-from sandbox.d1.model.contract import Operation
+from sandbox.d1.model.contract import Operation, RequestorType
 from sandbox.d1.model.personal import PersonalInformation
 from sandbox.d1.model.store import CardStore
 
@@ -56,7 +56,7 @@ class ConsumerEndpoints:
         check_envelope(request, self._issuer_id)
         app_instance_id = text(request.match_info, "appInstanceId", contract.APP_INSTANCE_ID)
         await reason_v1(request)
-        self._authenticators.delete(app_instance_id)
+        self._authenticators.delete(app_instance_id, RequestorType.ISSUER)
         return web.Response(status=contract.STATUS_AUTHENTICATOR_DELETED)
 
     def _consumer_id(self, request: web.Request) -> str:

@@ -96,6 +96,7 @@ __all__ = [
     "OperationStatus",
     "PurchaseField",
     "ReasonCode",
+    "RequestorType",
     "ResumeReason",
     "SuspendReason",
     "ThreeDSOperation",
@@ -221,6 +222,13 @@ class ConsumerOperation(StrEnum):
 
     ENROLL_AUTHN = "ENROLL_AUTHN"
     DELETE_AUTHN = "DELETE_AUTHN"
+
+
+class RequestorType(StrEnum):
+    """The kinds of party that request a consumer operation here. D1 also knows CCI."""
+
+    ISSUER = "ISSUER"
+    USER = "USER"
 
 
 class OperationStatus(StrEnum):

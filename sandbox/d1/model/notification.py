@@ -74,6 +74,9 @@ class ConsumerNotification:
     """When the operation was processed; with a time zone."""
     operation: str
     status: str = "SUCCESSFUL"
+    requestor_type: str | None = None
+    """Who requested the operation: ``ISSUER``, ``USER`` or ``CCI``."""
+    requestor_id: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """Further top-level fields outside the contract."""
@@ -90,12 +93,14 @@ class ConsumerNotification:
 
     def body(self) -> dict[str, Any]:
         """The JSON body."""
+        optional = {"requestorType": self.requestor_type, "requestorId": self.requestor_id}
         return {
             "operationId": self.operation_id,
             "operation": self.operation,
             "status": self.status,
             "startTime": _time(self.start_time),
             "details": dict(self.details),
+            **{name: value for name, value in optional.items() if value is not None},
             **self.unknown,
         }
 

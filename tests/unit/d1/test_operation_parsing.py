@@ -68,11 +68,13 @@ CONSUMER = Kind(
         "status": "FAILED",
         "startTime": "2022-06-16T06:28:02.492Z",
         "endTime": "2022-06-16T06:28:03Z",
+        "requestorType": "USER",
+        "requestorId": "consumer-1",
         "details": {"appInstanceId": "app-1"},
         "error": "The app did not answer.",
     },
     ["operationId", "operation", "status"],
-    ["startTime", "endTime", "details", "error"],
+    ["startTime", "endTime", "requestorType", "requestorId", "details", "error"],
 )
 KINDS = {"3DS": THREE_DS, "consumer": CONSUMER}
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -106,6 +108,8 @@ def test_every_known_field_of_a_consumers_operation_is_read() -> None:
         status_text="FAILED",
         start_time_text="2022-06-16T06:28:02.492Z",
         end_time_text="2022-06-16T06:28:03Z",
+        requestor_type_text="USER",
+        requestor_id="consumer-1",
         details=consumer.ConsumerOperationDetails(app_instance_id="app-1"),
         error="The app did not answer.",
     )
@@ -198,7 +202,7 @@ def test_an_optional_field_may_be_absent_or_null(kind: Kind, field: str) -> None
         *((kind, field, other) for kind, field in [*REQUIRED, *OPTIONAL] for other in (7.5, True, ["one"])),
         *((kind, field, {"a": "b"}) for kind, field in [*REQUIRED, *OPTIONAL] if field != "details"),
         *((kind, field, "x" * 65) for kind in KINDS.values() for field in ("operation", "status", "startTime")),
-        (CONSUMER, "endTime", "x" * 65),
+        *((CONSUMER, field, "x" * 65) for field in ("endTime", "requestorType", "requestorId")),
         (THREE_DS, "error", "x" * 5_000),
         (CONSUMER, "error", "x" * 4_097),
     ],
@@ -220,7 +224,7 @@ def test_an_empty_consumer_id_is_none() -> None:
     ("kind", "field", "longest"),
     [
         *((kind, field, 64) for kind, field in REQUIRED),
-        *((CONSUMER, field, 64) for field in ("startTime", "endTime")),
+        *((CONSUMER, field, 64) for field in ("startTime", "endTime", "requestorType", "requestorId")),
         (THREE_DS, "consumerId", 64),
         *((kind, "error", 4096) for kind in KINDS.values()),
     ],

@@ -110,6 +110,8 @@ class ConsumerOperation(_message.Message):
     END_TIME_TEXT_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REQUESTOR_TYPE_TEXT_FIELD_NUMBER: _builtins.int
+    REQUESTOR_ID_FIELD_NUMBER: _builtins.int
     UNRECOGNIZED_FIELD_NUMBER: _builtins.int
     operation_id: _builtins.str
     """D1's id of the operation, unique per consumer: at most 64 characters of `[A-Za-z0-9_-]`."""
@@ -127,6 +129,12 @@ class ConsumerOperation(_message.Message):
     """D1's text of the end time, unchanged; empty if D1 sends none."""
     error: _builtins.str
     """Reason for the failure, D1's free text, at most 4096 characters; empty unless the operation failed."""
+    requestor_type_text: _builtins.str
+    """D1's text of the kind of party that requested the operation, unchanged, at most 64 characters: `ISSUER`, `USER` or
+    `CCI`, or a word that this version of the contract does not know; empty if D1 sends none.
+    """
+    requestor_id: _builtins.str
+    """D1's id of the party that requested the operation, at most 64 characters; empty if D1 sends none."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start time. Absent if D1 sends none, or a text that is not an ISO 8601 time."""
@@ -159,11 +167,13 @@ class ConsumerOperation(_message.Message):
         end_time_text: _builtins.str = ...,
         details: Global___ConsumerOperationDetails | None = ...,
         error: _builtins.str = ...,
+        requestor_type_text: _builtins.str = ...,
+        requestor_id: _builtins.str = ...,
         unrecognized: _struct_pb2.Struct | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "end_time", b"end_time", "start_time", b"start_time", "unrecognized", b"unrecognized"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "end_time", b"end_time", "end_time_text", b"end_time_text", "error", b"error", "operation_id", b"operation_id", "start_time", b"start_time", "start_time_text", b"start_time_text", "status", b"status", "status_text", b"status_text", "type", b"type", "type_text", b"type_text", "unrecognized", b"unrecognized"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "end_time", b"end_time", "end_time_text", b"end_time_text", "error", b"error", "operation_id", b"operation_id", "requestor_id", b"requestor_id", "requestor_type_text", b"requestor_type_text", "start_time", b"start_time", "start_time_text", b"start_time_text", "status", b"status", "status_text", b"status_text", "type", b"type", "type_text", b"type_text", "unrecognized", b"unrecognized"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

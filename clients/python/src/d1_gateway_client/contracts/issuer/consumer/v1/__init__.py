@@ -348,6 +348,17 @@ class ConsumerOperation(betterproto2.Message):
     Reason for the failure, D1's free text, at most 4096 characters; empty unless the operation failed.
     """
 
+    requestor_type_text: "str" = betterproto2.field(12, betterproto2.TYPE_STRING)
+    """
+    D1's text of the kind of party that requested the operation, unchanged, at most 64 characters: `ISSUER`, `USER` or
+    `CCI`, or a word that this version of the contract does not know; empty if D1 sends none.
+    """
+
+    requestor_id: "str" = betterproto2.field(13, betterproto2.TYPE_STRING)
+    """
+    D1's id of the party that requested the operation, at most 64 characters; empty if D1 sends none.
+    """
+
     unrecognized: "___google__protobuf__.Struct | None" = betterproto2.field(
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
