@@ -31,6 +31,7 @@ from sandbox.d1.acs.control import AcsControl, NoSuchPurchaseError
 from sandbox.d1.acs.purchase import NotAwaitedError
 from sandbox.d1.acs.purchases import NotPossibleError
 from sandbox.d1.api.token import AccessTokens
+from sandbox.d1.callbacks.edge_client import EdgeClient
 from sandbox.d1.callbacks.notifier import NotDeliveredError, Notifier
 from sandbox.d1.key_control import KeyControl
 from sandbox.d1.model import contract
@@ -58,6 +59,7 @@ _ENDPOINTS = {
     "GET /sandbox/cards": "",
     "POST /sandbox/consumers": "consumerId",
     "POST /sandbox/tokens/expire": "",
+    "POST /sandbox/banking-path": f"path ({contract.BANKING} at first): where callbacks about consumers begin",
     "POST /sandbox/notifications": (
         "cardId, variant, count, delay_ms, operationId, operation, status, consumerId, details, error"
     ),
@@ -86,6 +88,7 @@ class Control:
     store: CardStore
     tokens: AccessTokens
     faults: Faults
+    edge: EdgeClient
     notifier: Notifier
     keys: KeyControl
     acs: AcsControl
@@ -104,6 +107,7 @@ class Control:
                 web.get("/sandbox/cards", self._list_cards),
                 web.post("/sandbox/consumers", self._add_consumer),
                 web.post("/sandbox/tokens/expire", self._expire_tokens),
+                web.post("/sandbox/banking-path", self._set_banking_path),
                 web.post("/sandbox/notifications", self._notify),
                 *self.keys.routes(),
                 *self.acs.routes(),
@@ -143,6 +147,11 @@ class Control:
 
     async def _expire_tokens(self, _: web.Request) -> web.Response:
         self.tokens.expire_all()
+        return web.Response(status=204)
+
+    async def _set_banking_path(self, request: web.Request) -> web.Response:
+        body = json_object(await request.read())
+        self.edge.banking_path = text(body, "path", contract.BANKING_PATH)
         return web.Response(status=204)
 
     async def _notify(self, request: web.Request) -> web.Response:

@@ -164,6 +164,7 @@ def _control(d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float
         d1.store,
         d1.tokens,
         faults,
+        d1.edge,
         d1.notifier,
         KeyControl(d1.keys),
         AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background),

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from adapters.d1 import api
 from adapters.d1.callbacks import d1_callbacks
+from adapters.d1.callbacks.schema import BANKING
 from gateway.bootstrap.upstreams import issuer_keys
 from gateway.edge.platform import PlatformCallbacks
 from gateway.ports import (
@@ -22,7 +23,7 @@ from gateway.ports import (
     OperationHistory,
 )
 from gateway.ports.meter import UpstreamMeter
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
 __all__ = ["CardPlatform", "check", "connect"]
@@ -45,12 +46,13 @@ class CardPlatform:
 
 
 def check(settings: Settings) -> None:
-    """Load the platform's keys.
+    """Load the platform's keys, and check where its callbacks are served.
 
     Raises:
-        SettingsError: A key cannot be used.
+        SettingsError: A key cannot be used, or a path is served twice.
     """
     issuer_keys(settings)
+    _check_paths(settings)
 
 
 @asynccontextmanager
@@ -60,9 +62,10 @@ async def connect(
     """Connect to the platform for as long as the context lasts.
 
     Raises:
-        SettingsError: A key cannot be used.
+        SettingsError: A key cannot be used, or a path is served twice.
     """
     keys = issuer_keys(settings)
+    _check_paths(settings)
 
     def callbacks(log: Appendable, bus: CallbackBus, results: AuthenticationResultStore) -> PlatformCallbacks:
         encryption = api.D1CardDataEncryption(keys)
@@ -74,6 +77,7 @@ async def connect(
             encryption=encryption,
             settings=settings.callbacks,
             meter=meter,
+            additional_banking_paths=settings.edge.additional_banking_paths,
         )
 
     async with api.connect(
@@ -92,3 +96,8 @@ async def connect(
             callbacks=callbacks,
             total_timeout_seconds=settings.d1.total_timeout_seconds,
         )
+
+
+def _check_paths(settings: Settings) -> None:
+    if BANKING in settings.edge.additional_banking_paths:
+        raise SettingsError([f"edge.additional_banking_paths: {BANKING} is served in any case"])

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema, model_validator
 
 from gateway.settings.types import (
     DocumentUrl,
@@ -142,6 +142,19 @@ class EdgeProxySettings(Table):
     """Networks of the proxy, and of nothing else: their `Client-Cert` header is trusted. Example: `["10.1.2.3/32"]`."""
 
 
+def _distinct(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*prefixes}) != len(prefixes):
+        raise ValueError("must not name a path twice")
+    return prefixes
+
+
+_PathPrefix = Annotated[
+    str,
+    StringConstraints(pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$", max_length=128),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
+
+
 class EdgeSettings(Table):
     """The HTTPS listener for D1's callbacks."""
 
@@ -163,6 +176,9 @@ class EdgeSettings(Table):
     """Accepted subjects of client certificates: exact common names or subject alternative names. Empty: all."""
     proxy: EdgeProxySettings | None = None
     """A proxy that terminates D1's TLS connections."""
+    additional_banking_paths: Annotated[tuple[_PathPrefix, ...], AfterValidator(_distinct)] = ()
+    """Paths below which the callbacks about consumers are served too, for a D1 that does not call them below
+    `/banking/d1/v1` alone. Example: `["/banking/v1"]`."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     """Maximum size of a request body. Larger ones get 413."""
     max_connections: PositiveInt = 1000

@@ -1,7 +1,9 @@
 """D1's callbacks: paths, JSON, and translation to the messages of the contracts."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
+
+from aiohttp import web
 
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.card_credentials import CardCredentialsCallback
@@ -30,8 +32,21 @@ def d1_callbacks(
     encryption: CardDataEncryption,
     settings: CallbackSettings,
     meter: UpstreamMeter,
+    additional_banking_paths: Sequence[str] = (),
 ) -> PlatformCallbacks:
-    """Assemble all callbacks of D1 for the configured issuers."""
+    """Assemble all callbacks of D1 for the configured issuers.
+
+    Args:
+        issuers: The issuers that are served.
+        log: Takes the notifications.
+        bus: Sends callback requests to handlers.
+        results: The final results of authentications.
+        encryption: Encrypts card data for D1.
+        settings: Deadlines and fallbacks.
+        meter: Counts fields that do not fit.
+        additional_banking_paths: Where the callbacks about consumers are served too: other paths than
+            `schema.BANKING`, each once.
+    """
     dispatcher = CallbackDispatcher(bus)
     poll = settings.authentication_result
     groups = (
@@ -53,12 +68,26 @@ def d1_callbacks(
         ),
         CardCredentialsCallback(issuers, dispatcher, encryption, settings.card_credentials),
     )
+    routes = [route for group in groups for route in group.routes()]
     return PlatformCallbacks(
-        routes=[route for group in groups for route in group.routes()],
-        quiet_routes=QUIET_ROUTES,
+        routes=routes + [route for path in additional_banking_paths for route in _below(path, routes)],
+        quiet_routes=QUIET_ROUTES | {_moved(d1.CONSUMER_NOTIFICATION_PATH, path) for path in additional_banking_paths},
         token_path=d1.TOKEN_PATH,
         token_body=token_body,
     )
+
+
+def _below(path: str, routes: Sequence[web.RouteDef]) -> list[web.RouteDef]:
+    """Return the callbacks about consumers as routes below another path."""
+    return [
+        web.RouteDef(route.method, _moved(route.path, path), route.handler, route.kwargs)
+        for route in routes
+        if route.path.startswith(f"{d1.BANKING}/")
+    ]
+
+
+def _moved(route: str, path: str) -> str:
+    return path + route.removeprefix(d1.BANKING)
 
 
 def token_body(token: Token, scope: str) -> Mapping[str, str | int]:

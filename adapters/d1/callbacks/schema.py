@@ -12,6 +12,7 @@ __all__ = [
     "AUTHENTICATE_STATUS",
     "AUTHENTICATION_RESULT_PATH",
     "AUTHENTICATION_RESULT_STATUS",
+    "BANKING",
     "BATCH",
     "CARD_CREDENTIALS_PATH",
     "CARD_CREDENTIALS_STATUS",
@@ -49,7 +50,9 @@ _T = TypeVar("_T")
 Assumed: TypeAlias = Annotated[_T, "assumed"]
 """Mark of facts that D1's public documentation does not show."""
 
-_CONSUMER = "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}"
+BANKING = "/banking/d1/v1"
+"""Where the callbacks about consumers begin. An integrator's D1 also called some of them below ``/banking/v1``."""
+_CONSUMER = f"{BANKING}/issuers/{{issuerId}}/consumers/{{consumerId}}"
 
 TOKEN_PATH = "/authz/d1/v1/oauth2/token"  # noqa: S105  a path
 """POST: issues a token to D1 (D1 API: outbound OAuth 2.0)."""

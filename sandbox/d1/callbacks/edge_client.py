@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from sandbox.d1.model.contract import EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, Callback
+from sandbox.d1.model.contract import BANKING, EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, Callback
 
 __all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "NotDeliveredError"]
 
@@ -68,6 +68,8 @@ class EdgeClient:
         self._issuer_id = issuer_id
         self._clock = clock
         self._credentials = credentials
+        self.banking_path = BANKING
+        """Where the paths of callbacks about consumers begin."""
         self._edges: tuple[URL, ...] = ()
         self._token = ""
         self._token_expiry = 0.0
@@ -129,6 +131,8 @@ class EdgeClient:
             NotDeliveredError: No response in time, or no token.
         """
         path = call.path.format(issuerId=self._issuer_id, **ids)
+        if path.startswith(f"{BANKING}/"):
+            path = self.banking_path + path.removeprefix(BANKING)
         headers = {"x-correlation-id": correlation_id}
         if self._credentials is not None:
             headers["Authorization"] = f"Bearer {await self._bearer_token(self._credentials)}"

@@ -13,6 +13,8 @@ __all__ = [
     "AUTHENTICATE",
     "AUTHENTICATION_ID",
     "BACKOFF_SECONDS",
+    "BANKING",
+    "BANKING_PATH",
     "BIRTH_DATE",
     "CALLING_CODE",
     "CARDS_PATH",
@@ -112,6 +114,11 @@ DELETE_CONSUMER_PATH = "/banking/v1/issuers/{issuerId}/consumers/{consumerId}/op
 THREE_DS_OPERATIONS_PATH = "/banking/v1/issuers/{issuerId}/cards/{cardId}/3ds/operations"
 THREE_DS_OPERATION_PATH = THREE_DS_OPERATIONS_PATH + "/{operationId}"
 EDGE_TOKEN_PATH = "/authz/d1/v1/oauth2/token"  # noqa: S105 - a path
+
+BANKING = "/banking/d1/v1"
+"""Where D1's callbacks about consumers begin, as documented."""
+BANKING_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+"""Where they may begin at another D1."""
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """RFC 7523, section 2.1."""

@@ -77,6 +77,15 @@ async def test_a_fault_is_ordered_and_cleared(caller: Caller) -> None:
     assert [ordered.status, cleared.status, (await caller.get_token()).status] == [204, 204, 200]
 
 
+async def test_callbacks_about_consumers_begin_where_they_are_told_to(caller: Caller) -> None:
+    edge = caller.sandbox.edge
+    try:
+        assert (await caller.control("POST", "banking-path", {"path": "/banking/v1"})).status == 204
+        assert edge.banking_path == "/banking/v1"
+    finally:
+        edge.banking_path = "/banking/d1/v1"
+
+
 async def test_nothing_of_the_control_api_is_on_the_port_of_d1(caller: Caller) -> None:
     for path in ("/", "/sandbox/cards"):
         assert (await caller.send("GET", path, headers=caller.headers())).status == 404
@@ -97,6 +106,7 @@ P256, P384 = (
         ("faults", "X", {"headers": {"X": "a\r\nb"}}),
         ("faults", "drop", {"drop": "during"}),
         ("consumers", "consumerId", {"consumerId": "a b"}),
+        *(("banking-path", "path", {"path": path}) for path in ("", "/", "banking", "/a/", "/../a")),
         ("notifications", "variant", NOTIFICATION | {"variant": "none"}),
         ("notifications", "details", NOTIFICATION | {"details": []}),
         ("notifications", "body", []),

@@ -46,6 +46,13 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
         ("d1.tls_ca_file ", "", {"d1": 'tls_ca_file = "{folder}"'}),
         ("d1.tls_ca_file ", "file not found: {folder}/missing.pem", {"d1": 'tls_ca_file = "{folder}/missing.pem"'}),
         *(("issuers.", "", {"issuer": issuer}) for issuer in ("SHORT", "TOOLONG00001", "")),
+        *(
+            ("edge.additional_banking_paths", "", {"edge": f"additional_banking_paths = {paths}"})
+            for paths in (
+                *('[""]', '["/"]', '["banking/v1"]', '["/banking/v1/"]', '["/banking/../v1"]', '["/a//b"]'),
+                *('["/{issuerId}"]', '["/a?b"]', '["/a%2fb"]', '["/v1", "/v1"]', '"/banking/v1"', '["/é"]'),
+            )
+        ),
         ("edge.oauth.client_secret_sha256 ", "", {"edge": _OAUTH.replace("0a" * 32, "hunter2") + _SIGNING_KEY}),
         # TLS by halves.
         *(
