@@ -51,11 +51,14 @@ def d1_callbacks(
     poll = settings.authentication_result
     groups = (
         Notifications(issuers, log, meter),
-        ConsumerCallbacks(issuers, dispatcher, information=settings.consumer_information, otp=settings.deliver_otp),
+        ConsumerCallbacks(
+            issuers, dispatcher, meter, information=settings.consumer_information, otp=settings.deliver_otp
+        ),
         StepUpCallbacks(
             issuers,
             dispatcher,
             results,
+            meter,
             authenticate=settings.authenticate,
             result=CallbackPolicySettings(
                 deadline_seconds=poll.deadline_seconds,

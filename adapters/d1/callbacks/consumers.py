@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.dispatcher import CallbackDispatcher
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, FieldError, Fields
+from adapters.d1.callbacks.misfits import Misfits
 from adapters.d1.callbacks.request import (
     MAX_TEXT_LENGTH,
     id_in_path,
@@ -18,6 +19,7 @@ from adapters.d1.callbacks.request import (
     read_fields,
 )
 from gateway.edge.responses import empty_response, json_response
+from gateway.ports.meter import UpstreamMeter
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import requests_pb2
@@ -39,12 +41,14 @@ class ConsumerCallbacks:
         self,
         issuers: Container[str],
         dispatcher: CallbackDispatcher,
+        meter: UpstreamMeter,
         *,
         information: CallbackPolicySettings,
         otp: CallbackPolicySettings,
     ) -> None:
         self._issuers = issuers
         self._dispatcher = dispatcher
+        self._misfits = Misfits(meter)
         self._information = information
         self._otp = otp
 
@@ -83,7 +87,9 @@ class ConsumerCallbacks:
             consumer_id=id_in_path(request, "consumerId", CONSUMER_ID),
             card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
         )
-        _parse_delivery(await read_fields(request), delivery)
+        fields = await read_fields(request)
+        _parse_delivery(fields, delivery)
+        self._misfits.report("deliver_otp", fields)
         wanted = callback.CallbackRequest(issuer_id=issuer_id, deliver_otp=delivery)
         await self._dispatcher.ask(request, wanted, self._otp)
         return empty_response(d1.DELIVER_OTP_STATUS)

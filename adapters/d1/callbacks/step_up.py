@@ -12,10 +12,12 @@ from aiohttp import web
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.dispatcher import CallbackDispatcher, NoReplyError
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
+from adapters.d1.callbacks.misfits import Misfits
 from adapters.d1.callbacks.request import MAX_TEXT_LENGTH, id_in_path, issuer_in_path, parse_transaction, read_fields
 from gateway.edge.responses import json_response
 from gateway.errors import GatewayError
 from gateway.ports import AuthenticationResultStore
+from gateway.ports.meter import UpstreamMeter
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import requests_pb2
@@ -34,6 +36,7 @@ class StepUpCallbacks:
         issuers: Container[str],
         dispatcher: CallbackDispatcher,
         results: AuthenticationResultStore,
+        meter: UpstreamMeter,
         *,
         authenticate: CallbackPolicySettings,
         result: CallbackPolicySettings,
@@ -46,6 +49,7 @@ class StepUpCallbacks:
             issuers: The issuers that are served.
             dispatcher: Sends callback requests to handlers.
             results: The final results.
+            meter: Counts fields that do not fit.
             authenticate: Deadline and fallback of the request to authenticate.
             result: Deadline and fallback of the request for a result.
             wait_seconds: How long a request for a result is held until there is one.
@@ -54,6 +58,7 @@ class StepUpCallbacks:
         self._issuers = issuers
         self._dispatcher = dispatcher
         self._results = results
+        self._misfits = Misfits(meter)
         self._authenticate = authenticate
         self._result = result
         self._wait_seconds = wait_seconds
@@ -74,7 +79,9 @@ class StepUpCallbacks:
         """
         issuer_id = issuer_in_path(request, self._issuers)
         wanted = requests_pb2.AuthenticateConsumerRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
-        _parse(await read_fields(request), wanted)
+        fields = await read_fields(request)
+        _parse(fields, wanted)
+        self._misfits.report("authenticate", fields)
         reply = await self._dispatcher.ask(
             request, callback.CallbackRequest(issuer_id=issuer_id, authenticate=wanted), self._authenticate
         )

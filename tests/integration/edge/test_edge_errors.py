@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from google.protobuf import json_format
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.typing import EventDict
 
+from sandbox.handler import Handler
+from tests.callback_replies import Issuer
 from tests.integration.edge.edge_caller import EdgeCaller, Response, consumer_event, edge_log, event
 from tests.running import consumer_notification_path, notification_path
 
@@ -205,6 +208,32 @@ async def test_what_does_not_fit_is_kept_and_counted_and_logged_without_its_valu
     assert _MARK not in repr(logged)
 
 
+async def test_what_does_not_fit_in_a_callback_request_is_counted_and_logged_without_its_value(
+    caller: EdgeCaller, logged: list[EventDict]
+) -> None:
+    purchase = {"acsTransId": [_MARK], "merchantName": {"name": _MARK}, "purchaseAmount": 19.5, "purchaseDate": 5}
+    otp = {"otp": {"value": "004211", "reason": 7}, "panSuffix": 1234, "threeDSDetails": purchase}
+    consumer = f"/banking/d1/v1/issuers/SANDBOX001/consumers/{caller.consumer_id}"
+    before = await _misfits(caller)
+    async with Handler.connect(caller.running.channel, Issuer().responders()) as handler:
+        assert (await caller.request("POST", f"{consumer}/otp", json=otp)).status == 204
+        for body in ({"cardId": [_MARK], "threeDSDetails": _MARK}, {"threeDSDetails": purchase}, {"later": _MARK}):
+            assert (await caller.request("POST", f"{consumer}/authentication", json=body)).status == 200
+    kept = json_format.MessageToDict(handler.requests[0].deliver_otp.transaction.unrecognized)
+    assert kept == purchase
+    counted = {path: count - before.get(path, 0) for path, count in (await _misfits(caller)).items()}
+    assert {path: count for path, count in counted.items() if count} == {
+        "otp.reason": 1,
+        "panSuffix": 1,
+        "cardId": 1,
+        "threeDSDetails": 1,
+        **{f"threeDSDetails.{name}": 2 for name in purchase},
+    }
+    lines = [entry for entry in logged if entry["event"] == "misfits_kept"]
+    assert {entry["message"] for entry in lines} == {"deliver_otp", "authenticate"}
+    assert _MARK not in repr(logged)
+
+
 def _kept(field: str, given: Any) -> dict[str, Any]:
     return {} if given is ... else {field: given}
 
@@ -213,9 +242,11 @@ async def _misfits(caller: EdgeCaller) -> dict[str, float]:
     """Return how many fields of each path did not fit."""
     async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as response:
         samples = [each for family in text_string_to_metric_families(await response.text()) for each in family.samples]
-    return {
-        sample.labels["field"]: sample.value for sample in samples if sample.name == "d1_gateway_upstream_misfits_total"
-    }
+    counts: defaultdict[str, float] = defaultdict(float)
+    for sample in samples:
+        if sample.name == "d1_gateway_upstream_misfits_total":
+            counts[sample.labels["field"]] += sample.value
+    return counts
 
 
 async def test_an_error_names_the_card_or_the_consumer_in_the_log(caller: EdgeCaller, logged: list[EventDict]) -> None:
