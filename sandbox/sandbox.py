@@ -22,6 +22,7 @@ from sandbox.d1.callbacks.notifier import Notifier
 from sandbox.d1.key_control import KeyControl
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import OUTBOUND_TIMEOUT_SECONDS, CardProduct
+from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.notification import History
 from sandbox.d1.model.store import CardStore
 from sandbox.d1.simulator import D1
@@ -57,6 +58,8 @@ class Sandbox:
     """The 3-D Secure server's URL: ``https://127.0.0.1:<port>``."""
     threeds_api_key: str
     """The value that clients must send in the header ``APIKey``."""
+    issuers: Issuers
+    """The issuers that D1 knows; at first `issuer_id` alone."""
     store: CardStore
     tokens: AccessTokens
     transactions: Transactions
@@ -96,7 +99,7 @@ class Sandbox:
 
         Args:
             folder: The folder of certificates and keys.
-            issuer_id: The only issuer that D1 knows, 10 characters.
+            issuer_id: The issuer that D1 knows and calls back for, 10 characters.
             products: The issuer's card products.
             d1_port: D1's port; 0 for any free port.
             threeds_port: The 3-D Secure server's port; 0 for any free port.
@@ -140,6 +143,7 @@ class Sandbox:
             control_url=control_url,
             threeds_url=threeds.url,
             threeds_api_key=threeds.api_key,
+            issuers=d1.issuers,
             store=d1.store,
             tokens=d1.tokens,
             transactions=threeds.transactions,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import aiohttp
@@ -22,6 +23,7 @@ from issuer.consumer.v1 import service_pb2_grpc as consumer_grpc
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 from sandbox import Sandbox
+from sandbox.common.pki import Identity
 from sandbox.common.tls import client_context
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, channel
@@ -98,6 +100,7 @@ def settings_for(
     *,
     oauth: EdgeCredentials | None = None,
     second_issuer: bool = False,
+    clients: Mapping[str, Identity] = MappingProxyType({}),
     d1_timeout_seconds: float = 10.0,
     drain_grace_seconds: float = 5.0,
     circuit_failures: int = 1_000_000,
@@ -106,7 +109,7 @@ def settings_for(
     """Write a configuration file and load it, as `d1-gateway serve` does.
 
     By default no circuit breaker opens: most tests make many calls in a row fail. And requests for results are held
-    briefly: most tests do not care.
+    briefly: most tests do not care. `clients` are the client certificates of issuers with one of their own.
     """
     file = folder / "d1-gateway.toml"
     file.write_text(GatewayConfig.of(sandbox, folder, oauth=oauth).to_toml())
@@ -114,6 +117,9 @@ def settings_for(
     issuers = dict(loaded.issuers)
     if second_issuer:
         issuers[SECOND_ISSUER] = issuers[sandbox.issuer_id]
+    for issuer_id, client in clients.items():
+        files = {"tls_certificate_file": client.certificate, "tls_key_file": client.key}
+        issuers[issuer_id] = issuers[issuer_id].model_copy(update=files)
     breaking = {"circuit_failures": circuit_failures}
     results = loaded.callbacks.authentication_result.model_copy(update={"wait_seconds": result_wait_seconds})
     return loaded.model_copy(

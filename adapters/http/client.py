@@ -3,7 +3,7 @@
 import asyncio
 import math
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -16,7 +16,7 @@ from adapters.http.response import UpstreamResponse
 from adapters.http.retry import retried
 from gateway.errors import GatewayError
 from gateway.ports import Call
-from gateway.ports.meter import Unmeasured, UpstreamMeter
+from gateway.ports.meter import CircuitState, Unmeasured, UpstreamMeter
 from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
 
@@ -38,7 +38,7 @@ def _is_server_error(response: UpstreamResponse) -> bool:
 
 
 class HttpExchange:
-    """The connection pool for one environment of an upstream.
+    """The connection pool for one environment of an upstream, and one client certificate.
 
     Create it inside a running event loop and close it with `aclose`.
     """
@@ -53,6 +53,7 @@ class HttpExchange:
         is_failure: Callable[[UpstreamResponse], bool] = _is_server_error,
         max_response_bytes: int = _MAX_RESPONSE_BYTES,
         client_certificate: Callable[[], str] = str,
+        issuer_ids: Sequence[str] = (),
     ) -> None:
         """Create the pool; connections are opened when needed.
 
@@ -64,6 +65,7 @@ class HttpExchange:
             is_failure: Returns whether a response counts as a failure of the upstream; by default, any 5xx does.
             max_response_bytes: Limit for a body.
             client_certificate: Describes the client certificate in use, for errors; empty if there is none.
+            issuer_ids: The issuers whose calls alone go through this pool; empty if it is the common one.
 
         Raises:
             ValueError: HTTPS without a TLS context.
@@ -76,12 +78,13 @@ class HttpExchange:
         self._settings = settings
         self._is_failure = is_failure
         self._client_certificate = client_certificate
+        self._issuer_ids = issuer_ids
         self._loop = asyncio.get_running_loop()
         self._queue = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
         self._breaker = CircuitBreaker(
             failures=settings.circuit_failures,
             max_pause_seconds=settings.circuit_max_pause_seconds,
-            on_state_change=lambda state: meter.circuit(upstream.name, state),
+            on_state_change=self._record_state,
             clock=self._loop.time,
         )
         self._pool = ConnectionPool(
@@ -181,6 +184,10 @@ class HttpExchange:
         seconds = self._breaker.seconds_left()
         if seconds > 0:
             raise self._upstream.circuit_open(seconds)
+
+    def _record_state(self, state: CircuitState) -> None:
+        for issuer_id in self._issuer_ids or ("",):
+            self._meter.circuit(self._upstream.name, state, issuer_id)
 
     async def _enter(self, deadline: float) -> None:
         error: GatewayError

@@ -3,7 +3,7 @@
 No other module of the composition root knows which platform it is.
 """
 
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,7 +24,7 @@ from gateway.ports import (
 )
 from gateway.ports.meter import UpstreamMeter
 from gateway.settings import Settings, SettingsError
-from gateway.tls.certificates import Certificates
+from gateway.tls.certificates import Certificates, ClientCertificate
 
 __all__ = ["CardPlatform", "check", "connect"]
 
@@ -83,10 +83,9 @@ async def connect(
     async with api.connect(
         settings.d1,
         keys,
-        certificates.d1,
+        _identities(certificates.d1),
         meter,
         assertion_audience=settings.d1.assertion_audience,
-        client_certificate=lambda: certificates.presented("d1"),
     ) as client:
         yield CardPlatform(
             cards=api.D1CardIssuer(client, meter),
@@ -101,3 +100,12 @@ async def connect(
 def _check_paths(settings: Settings) -> None:
     if BANKING in settings.edge.additional_banking_paths:
         raise SettingsError([f"edge.additional_banking_paths: {BANKING} is served in any case"])
+
+
+def _identities(certificates: Mapping[str, ClientCertificate]) -> dict[str, api.Identity]:
+    """Return what each issuer presents; issuers with the same certificate keep sharing it."""
+    identities = {
+        certificate: api.Identity(certificate.context, certificate.describe, is_common=certificate.is_common)
+        for certificate in certificates.values()
+    }
+    return {issuer_id: identities[certificate] for issuer_id, certificate in certificates.items()}

@@ -105,7 +105,7 @@ def csr(
     _print("subject", request.subject.rfc4514_string())
     _print("environment", f"{environment} ({environment.name.lower()})")
     _print("hand to Thales", f"{request_file}; they return the certificate")
-    _print("settings", "d1.tls_key_file, and d1.tls_certificate_file for the certificate")
+    _print("settings", "tls_key_file, and tls_certificate_file for the certificate, of [d1] or [issuers.<issuer id>]")
 
 
 @app.command("token-signing")

@@ -26,7 +26,7 @@ class Exchange:
 
 
 class UpstreamMeter(Protocol):
-    """Receives measurements. Arguments become labels: names from the code, never an id or a path with one."""
+    """Receives measurements. Arguments become labels: names from the code or the settings, never a path with an id."""
 
     def exchange(self, upstream: str, endpoint: str) -> AbstractContextManager[Exchange]:
         """Return a context to enter before a request is sent, and to leave with its response or exception.
@@ -41,8 +41,14 @@ class UpstreamMeter(Protocol):
         """Count a retry that is about to be sent."""
         ...
 
-    def circuit(self, upstream: str, state: CircuitState) -> None:
-        """Record the state of an upstream's circuit breaker: initially, and at each change."""
+    def circuit(self, upstream: str, state: CircuitState, issuer_id: str = "") -> None:
+        """Record the state of a circuit breaker: initially, and at each change.
+
+        Args:
+            upstream: The upstream's name.
+            state: The state.
+            issuer_id: The configured issuer whose calls alone it guards; empty if it guards those of all others.
+        """
         ...
 
     def misfit(self, upstream: str, message: str, field: str) -> None:
@@ -68,7 +74,7 @@ class Unmeasured:
     def retried(self, upstream: str, endpoint: str) -> None:
         """See `UpstreamMeter`."""
 
-    def circuit(self, upstream: str, state: CircuitState) -> None:
+    def circuit(self, upstream: str, state: CircuitState, issuer_id: str = "") -> None:
         """See `UpstreamMeter`."""
 
     def misfit(self, upstream: str, message: str, field: str) -> None:

@@ -15,6 +15,7 @@ from gateway.settings.types import (
     ReadableFile,
     Seconds,
     Table,
+    expect_key,
     is_loopback,
     not_empty,
 )
@@ -61,10 +62,7 @@ class GrpcSettings(Table):
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> "GrpcSettings":
-        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("set both tls_certificate_file and tls_key_file, or neither")
-        if self.tls_key_passphrase_file is not None and self.tls_key_file is None:
-            raise ValueError("tls_key_passphrase_file requires tls_key_file")
+        expect_key(self.tls_certificate_file, self.tls_key_file, self.tls_key_passphrase_file)
         if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
             raise ValueError("tls_client_ca_file requires tls_certificate_file and tls_key_file")
         if self.tls_certificate_file is None and not is_loopback(self.host):

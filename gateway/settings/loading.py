@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     threeds: ThreeDSSettings | None = None
     """The connection to the 3-D Secure server. Unset: AuthenticationService is not served."""
     issuers: Annotated[Mapping[IssuerId, IssuerSettings], AfterValidator(not_empty)]
-    """The keys of each issuer, by D1's issuer id of exactly 10 characters."""
+    """The keys and the client certificate of each issuer, by D1's issuer id of exactly 10 characters."""
     callbacks: CallbackSettings = CallbackSettings()
     """D1's callbacks that handlers answer."""
     event_log: EventLogSettings = EventLogSettings()
@@ -77,6 +77,16 @@ class Settings(BaseSettings):
     def _callers_are_identified(self) -> "Settings":
         if self.access.tokens is None and self.grpc.tls_client_ca_file is None:
             raise ValueError("access: callers cannot be identified; set grpc.tls_client_ca_file or access.tokens")
+        return self
+
+    @model_validator(mode="after")
+    def _issuers_have_client_certificates(self) -> "Settings":
+        without = [issuer_id for issuer_id, issuer in self.issuers.items() if issuer.tls_certificate_file is None]
+        if without and self.d1.tls_certificate_file is None:
+            raise ValueError(
+                f"no client certificate for {', '.join(without)}: set tls_certificate_file and tls_key_file "
+                "in the issuer's table or in [d1]"
+            )
         return self
 
     @model_validator(mode="after")

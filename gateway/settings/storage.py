@@ -6,7 +6,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from gateway.settings.types import NatsUrl, PrivateFile, ReadableFile, Seconds, Table, is_loopback, not_empty
+from gateway.settings.types import (
+    NatsUrl,
+    PrivateFile,
+    ReadableFile,
+    Seconds,
+    Table,
+    expect_key,
+    is_loopback,
+    not_empty,
+)
 
 __all__ = ["EventLogSettings", "IdempotencySettings", "NatsSettings"]
 
@@ -52,8 +61,7 @@ class NatsSettings(Table):
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> "NatsSettings":
-        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("set both tls_certificate_file and tls_key_file, or neither")
+        expect_key(self.tls_certificate_file, self.tls_key_file)
         return self
 
 

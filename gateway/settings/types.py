@@ -25,6 +25,7 @@ __all__ = [
     "ReadableFile",
     "Seconds",
     "Table",
+    "expect_key",
     "is_loopback",
     "not_empty",
 ]
@@ -40,6 +41,18 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
 KeyId = Annotated[str, StringConstraints(min_length=1)]
+
+
+def expect_key(certificate_file: Path | None, key_file: Path | None, passphrase_file: Path | None = None) -> None:
+    """Check that an optional certificate comes with its key, and a passphrase with a key.
+
+    Raises:
+        ValueError: One of them is missing.
+    """
+    if (certificate_file is None) != (key_file is None):
+        raise ValueError("set both tls_certificate_file and tls_key_file, or neither")
+    if passphrase_file is not None and key_file is None:
+        raise ValueError("tls_key_passphrase_file requires tls_key_file")
 
 
 def is_loopback(host: str) -> bool:

@@ -16,6 +16,7 @@ from gateway.settings.types import (
     ReadableFile,
     Seconds,
     Table,
+    expect_key,
 )
 
 __all__ = [
@@ -67,18 +68,27 @@ class UpstreamSettings(Table):
 
 
 class D1Settings(UpstreamSettings):
-    """The connection to D1."""
+    """The connections to D1: their limits, and their circuit breaker, hold for each client certificate on its own.
+
+    An issuer whose certificate D1 refuses, or whose calls hang, does not stop the others.
+    """
 
     base_url: HttpsOrigin = "https://api.d1.thalescloud.io"
     """Base URL of D1, without a path: production or pre-production."""
-    tls_certificate_file: ReadableFile
-    """The gateway's client certificate, signed by Thales (PEM)."""
-    tls_key_file: PrivateFile
+    tls_certificate_file: ReadableFile | None = None
+    """Client certificate, signed by Thales (PEM), of the issuers that have none of their own. Unset: each has its
+    own."""
+    tls_key_file: PrivateFile | None = None
     """Private key of the client certificate (PEM)."""
     tls_key_passphrase_file: PrivateFile | None = None
     """File with the private key's passphrase only. Unset: the key is not encrypted."""
     assertion_audience: Identifier | None = "https://api.d1.thalescloud.io"
     """The `aud` claim of assertions."""
+
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> "D1Settings":
+        expect_key(self.tls_certificate_file, self.tls_key_file, self.tls_key_passphrase_file)
+        return self
 
 
 def _header_value(api_key: SecretStr) -> SecretStr:
@@ -155,8 +165,15 @@ class D1EncryptionKeySettings(Table):
 
 
 class IssuerSettings(Table):
-    """The keys of one issuer, read at the start. See docs/keys.md for their rotation."""
+    """The keys and the client certificate of one issuer. See docs/keys.md for their rotation."""
 
+    tls_certificate_file: ReadableFile | None = None
+    """The issuer's own client certificate for D1, signed by Thales (PEM). Its calls and tokens then have their own
+    connections, limits and circuit breaker; issuers that name the same files share them. Unset: that of `[d1]`."""
+    tls_key_file: PrivateFile | None = None
+    """Private key of the client certificate (PEM)."""
+    tls_key_passphrase_file: PrivateFile | None = None
+    """File with the private key's passphrase only. Unset: the key is not encrypted."""
     assertion_keys: tuple[AssertionKeySettings, ...]
     """One or two keys that sign assertions. The second is used if D1 rejects the first."""
     d1_encryption_keys: tuple[D1EncryptionKeySettings, ...]
@@ -169,6 +186,11 @@ class IssuerSettings(Table):
         if not 1 <= len(keys) <= _MAX_KEYS:
             raise ValueError("expected one or two keys")
         return keys
+
+    @model_validator(mode="after")
+    def _certificate_with_its_key(self) -> "IssuerSettings":
+        expect_key(self.tls_certificate_file, self.tls_key_file, self.tls_key_passphrase_file)
+        return self
 
     @model_validator(mode="after")
     def _keys_are_distinct(self) -> "IssuerSettings":

@@ -100,7 +100,7 @@ class Upstreams:
 
     @property
     def circuits(self) -> dict[str, CircuitState]:
-        """State of each upstream's circuit breaker, by the upstream's name."""
+        """State of each circuit breaker, by the upstream's name, and the id of an issuer with its own: ``d1/<id>``."""
         return dict(self._circuits)
 
     @contextmanager
@@ -130,11 +130,11 @@ class Upstreams:
         """See `gateway.ports.meter.UpstreamMeter`."""
         self._metrics.upstream_retries.labels(upstream, endpoint).inc()
 
-    def circuit(self, upstream: str, state: CircuitState) -> None:
+    def circuit(self, upstream: str, state: CircuitState, issuer_id: str = "") -> None:
         """See `gateway.ports.meter.UpstreamMeter`."""
-        self._circuits[upstream] = state
+        self._circuits[f"{upstream}/{issuer_id}" if issuer_id else upstream] = state
         for each in _STATES:
-            self._metrics.upstream_circuit.labels(upstream, each).set(each == state)
+            self._metrics.upstream_circuit.labels(upstream, issuer_id, each).set(each == state)
 
     def misfit(self, upstream: str, message: str, field: str) -> None:
         """See `gateway.ports.meter.UpstreamMeter`."""

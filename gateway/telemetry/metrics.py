@@ -69,7 +69,9 @@ class Metrics:
             "upstream_retries", "Requests to an upstream that were retries.", "upstream", "endpoint"
         )
         self.upstream_circuit = self._gauge(
-            "upstream_circuit", "1 for the current state of an upstream's circuit breaker.", "upstream", "state"
+            "upstream_circuit",
+            "1 for the current state of a circuit breaker of an upstream.",
+            *("upstream", "issuer", "state"),
         )
         self.upstream_misfits = self._counter(
             "upstream_misfits",

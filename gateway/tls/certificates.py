@@ -16,11 +16,11 @@ from cryptography import x509
 
 from gateway.aio.clock import every
 from gateway.errors import shown
-from gateway.settings import Settings
+from gateway.settings import D1Settings, IssuerSettings, Settings
 from gateway.tls import contexts
 from gateway.tls.file_watcher import CHECK_SECONDS, FileWatcher
 
-__all__ = ["Certificates"]
+__all__ = ["Certificates", "ClientCertificate"]
 
 _DAY_SECONDS: Final = 86_400.0
 _SOON_SECONDS: Final = 30 * _DAY_SECONDS
@@ -29,6 +29,18 @@ _EXPIRING: Final = (_OWN, "tls_client_ca_file", "tls_ca_file")
 _FILES: Final = (*_EXPIRING, "tls_key_file", "tls_key_passphrase_file")
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClientCertificate:
+    """A client certificate for D1."""
+
+    context: ssl.SSLContext
+    """For connections that present it."""
+    describe: Callable[[], str]
+    """Returns its subject and expiry."""
+    is_common: bool
+    """Whether it is that of all issuers without their own."""
 
 
 class Certificates:
@@ -54,8 +66,8 @@ class Certificates:
         self._presented: dict[str, str] = {}
         self.edge = self._context("edge", settings.edge, lambda: contexts.edge_context(settings.edge))
         """For the edge."""
-        self.d1 = self._context("d1", settings.d1, lambda: contexts.d1_context(settings.d1))
-        """For connections to D1."""
+        self.d1 = self._client_certificates(settings)
+        """For connections to D1, by issuer id. Issuers with the same files have the same one."""
         threeds = settings.threeds
         self.threeds = (
             None if threeds is None else self._context("threeds", threeds, lambda: contexts.threeds_context(threeds))
@@ -116,8 +128,31 @@ class Certificates:
         def renew() -> None:
             renewed.current = make()
 
-        self._watch(table, settings, renew)
+        self._watch(_files(table, settings), renew)
         return renewed
+
+    def _client_certificates(self, settings: Settings) -> Mapping[str, ClientCertificate]:
+        by_files: dict[tuple[Path | None, ...], ClientCertificate] = {}
+        owners: dict[str, D1Settings | IssuerSettings] = {"d1": settings.d1}
+        owners |= {f"issuers.{issuer_id}": issuer for issuer_id, issuer in settings.issuers.items()}
+        for table, owner in owners.items():
+            files = _client_files(owner)
+            if owner.tls_certificate_file is not None and files not in by_files:
+                by_files[files] = self._client_certificate(table, settings.d1, owner)
+        common = _client_files(settings.d1)
+        return {
+            issuer_id: by_files[common if issuer.tls_certificate_file is None else _client_files(issuer)]
+            for issuer_id, issuer in settings.issuers.items()
+        }
+
+    def _client_certificate(self, table: str, d1: D1Settings, owner: D1Settings | IssuerSettings) -> ClientCertificate:
+        renewed = _RenewedContext()
+
+        def renew() -> None:
+            renewed.current = contexts.d1_context(d1, table, owner)
+
+        self._watch(_files("d1", d1, "tls_ca_file") | _files(table, owner), renew)
+        return ClientCertificate(renewed, lambda: self.presented(table), is_common=owner is d1)
 
     def _grpc_credentials(self, settings: Settings) -> grpc.ServerCredentials | None:
         if settings.grpc.tls_certificate_file is None:
@@ -127,7 +162,7 @@ class Certificates:
         def renew() -> None:
             renewed.current = contexts.grpc_configuration(settings.grpc)
 
-        self._watch("grpc", settings.grpc, renew)
+        self._watch(_files("grpc", settings.grpc), renew)
         return grpc.dynamic_ssl_server_credentials(
             renewed.current,
             # grpc's documentation allows None for "no change"; its stubs do not.
@@ -135,10 +170,7 @@ class Certificates:
             require_client_authentication=settings.grpc.tls_client_ca_file is not None,
         )
 
-    def _watch(self, table: str, settings: object, renew: Callable[[], None]) -> None:
-        named = {name: getattr(settings, name, None) for name in _FILES}
-        files: dict[str, Path] = {f"{table}.{name}": file for name, file in named.items() if file is not None}
-
+    def _watch(self, files: Mapping[str, Path], renew: Callable[[], None]) -> None:
         def renew_all() -> None:
             renew()
             for setting, file in files.items():
@@ -202,6 +234,16 @@ class _RenewedConfiguration:
             return None
         self._fetched = current
         return current
+
+
+def _files(table: str, settings: object, *names: str) -> dict[str, Path]:
+    """Return the files that a table names, by setting; all that are for TLS, or those named."""
+    files = {name: getattr(settings, name, None) for name in names or _FILES}
+    return {f"{table}.{name}": file for name, file in files.items() if file is not None}
+
+
+def _client_files(owner: D1Settings | IssuerSettings) -> tuple[Path | None, ...]:
+    return owner.tls_certificate_file, owner.tls_key_file, owner.tls_key_passphrase_file
 
 
 def _certificates(file: Path) -> Sequence[x509.Certificate]:

@@ -9,6 +9,7 @@ from gateway.settings import (
     D1Settings,
     EdgeSettings,
     GrpcSettings,
+    IssuerSettings,
     NatsSettings,
     SettingsError,
     ThreeDSSettings,
@@ -36,14 +37,22 @@ def edge_context(settings: EdgeSettings) -> ssl.SSLContext:
     return context
 
 
-def d1_context(settings: D1Settings) -> ssl.SSLContext:
-    """Return the context for connections to D1, with server verification and a client certificate.
+def d1_context(settings: D1Settings, table: str, owner: D1Settings | IssuerSettings) -> ssl.SSLContext:
+    """Return a context for connections to D1, with server verification and a client certificate.
+
+    Args:
+        settings: Settings with D1's CA.
+        table: Name of the table that has the client certificate.
+        owner: That table.
 
     Raises:
         SettingsError: A file cannot be used.
+        ValueError: The table has no client certificate.
     """
+    if owner.tls_certificate_file is None or owner.tls_key_file is None:
+        raise ValueError(f"{table} has no client certificate")
     context = _https_trust("d1.tls_ca_file", settings.tls_ca_file)
-    _present(context, "d1", settings.tls_certificate_file, settings.tls_key_file, settings.tls_key_passphrase_file)
+    _present(context, table, owner.tls_certificate_file, owner.tls_key_file, owner.tls_key_passphrase_file)
     return context
 
 

@@ -60,6 +60,8 @@ class Pki:
     edge_server: Identity
     gateway_client: Identity
     """The gateway's client certificate at D1: ECDSA P-256, its common name starting with ``TLSMA-``."""
+    second_gateway_client: Identity
+    """Another client certificate of the gateway at D1, of a second issuer."""
     d1_client: Identity
     """D1's client certificate at the gateway's edge."""
     nats_server: Identity
@@ -140,6 +142,9 @@ def make_pki(folder: Path) -> Pki:
         edge_server=_write_identity(folder, "edge-server", servers.issue("Gateway edge", server, names=_LOOPBACK)),
         gateway_client=_write_identity(
             folder, "gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX", client)
+        ),
+        second_gateway_client=_write_identity(
+            folder, "second-gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX002", client)
         ),
         d1_client=_write_identity(folder, "d1-client", d1_clients.issue("D1 sandbox client", client)),
         # Within the cluster a server is also a client.

@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from sandbox.common.faults import Faults, fault_middleware
 from sandbox.common.fields import InvalidFieldError, InvalidValueError, MalformedBodyError
-from sandbox.d1.api.requests import is_v1
+from sandbox.d1.api.requests import COMMON_NAME, TOKEN_SUBJECT, is_v1
 from sandbox.d1.api.token import AccessTokens, TokenEndpoint
 from sandbox.d1.model.contract import TOKEN_PATH, Operation
 from sandbox.d1.model.errors import D1Error, bad_request, unauthorized
@@ -26,9 +26,17 @@ def make_d1_app(
         routes: All other endpoints, named after their operations.
         faults: The faults on demand.
     """
-    app = web.Application(middlewares=[fault_middleware(faults), _error_middleware, _authorise(tokens)])
+    app = web.Application(middlewares=[_identify, fault_middleware(faults), _error_middleware, _authorise(tokens)])
     app.add_routes([web.post(TOKEN_PATH, token_endpoint.get_token, name=Operation.GET_TOKEN.value), *routes])
     return app
+
+
+@web.middleware
+async def _identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    # Before any delay: the connection forgets the certificate when it is lost.
+    subject = request.get_extra_info("peercert")["subject"]
+    request[COMMON_NAME] = next(value for part in subject for name, value in part if name == "commonName")
+    return await handler(request)
 
 
 @web.middleware
@@ -55,8 +63,10 @@ def _authorise(tokens: AccessTokens) -> Middleware:
             authorization = request.headers.get("Authorization")
             if authorization is None:
                 raise unauthorized("Authorization header is missing")
-            if not tokens.accepts(authorization):
+            subject = tokens.subject(authorization)
+            if subject is None:
                 raise unauthorized()
+            request[TOKEN_SUBJECT] = subject
         return await handler(request)
 
     return middleware

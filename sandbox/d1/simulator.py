@@ -21,6 +21,7 @@ from sandbox.d1.callbacks.credentials_fetcher import CredentialsFetcher
 from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeCredentials
 from sandbox.d1.callbacks.notifier import Notifier
 from sandbox.d1.model.contract import CardProduct
+from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.keys import D1Keys
 from sandbox.d1.model.notification import History
 from sandbox.d1.model.store import CardStore
@@ -30,10 +31,11 @@ __all__ = ["D1"]
 
 @dataclass(frozen=True, slots=True)
 class D1:
-    """A running D1 of one issuer."""
+    """A running D1. It calls back for one issuer."""
 
     url: str
     """D1's URL: ``https://127.0.0.1:<port>``."""
+    issuers: Issuers
     store: CardStore
     tokens: AccessTokens
     keys: D1Keys
@@ -63,7 +65,7 @@ class D1:
 
         Args:
             pki: The certificates and keys.
-            issuer_id: The only known issuer.
+            issuer_id: The issuer, at first the only one.
             products: The issuer's card products.
             faults: The faults on demand.
             port: The port to listen on; 0 for any free port.
@@ -72,7 +74,8 @@ class D1:
             clock: Returns the time, in seconds since 1970 (UTC).
         """
         keys = D1Keys.of(pki)
-        verifier = AssertionVerifier(issuer_id, keys.assertion, clock)
+        issuers = Issuers(issuer_id)
+        verifier = AssertionVerifier(issuers, keys.assertion, clock)
         store, tokens, history, phones = CardStore(products), AccessTokens(clock), History(clock), Phones()
         async with AsyncExitStack() as running:
             edge = await running.enter_async_context(
@@ -90,18 +93,19 @@ class D1:
             challenges = Challenges(edge, keys.encryption, store, phones, clock)
             routes = [
                 *CardEndpoints(
-                    issuer_id,
+                    issuers,
                     store,
                     keys.encryption,
                     CredentialsFetcher(store, edge, keys.encryption, background).fetch,
                 ).routes(),
-                *ConsumerEndpoints(issuer_id, store, authenticators).routes(),
-                *HistoryEndpoints(issuer_id, history, store).routes(),
+                *ConsumerEndpoints(issuers, store, authenticators).routes(),
+                *HistoryEndpoints(issuers, history, store).routes(),
             ]
             app = make_d1_app(TokenEndpoint(verifier, tokens), tokens, routes, faults)
             tls = server_context(pki.d1_server, pki.gateway_client_ca)
             yield cls(
                 url=f"https://{HOST}:{await running.enter_async_context(serve(app, port, tls))}",
+                issuers=issuers,
                 store=store,
                 tokens=tokens,
                 keys=keys,

@@ -1,15 +1,20 @@
 """The issuer of a request: every rpc needs one that the gateway serves, and may leave the only one out."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import grpc
 import pytest
 
+from gateway.settings import Settings
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
-from tests.contract.card_rpcs import RPCS, Rpc, changed
+from sandbox import Sandbox
+from tests.contract.card_rpcs import RPCS, Rpc, changed, prepare
 from tests.contract.d1_rpcs import D1_RPCS, THREEDS_RPCS, UPSTREAM_RPCS, make_ready, refused_unsent
 from tests.contract.watching import watching
-from tests.running import SECOND_ISSUER, Failure, Running, failure_of
+from tests.running import SECOND_ISSUER, Failure, Running, failure_of, running_gateway, settings_for
 
 _Code = grpc.StatusCode
 _RESULT = authentication.AuthenticationResult(
@@ -78,3 +83,46 @@ async def test_no_issuer_id_means_the_only_issuer_and_its_name_the_same(running:
     await RPCS["ResumeCard"].call(running)
     suspended = {each.card_id: each.suspended_for is not None for each in running.sandbox.store.cards()}
     assert suspended == {"card-active": True, "card-suspended": False}
+
+
+_COMMON_NAMES = {"SANDBOX001": "TLSMA-ECDSA/PPR/SANDBOX", SECOND_ISSUER: "TLSMA-ECDSA/PPR/SANDBOX002"}
+
+
+@pytest.fixture(scope="module")
+async def strict_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """A D1 that knows two issuers, each by its own client certificate."""
+    async with Sandbox.start(tmp_path_factory.mktemp("strict") / "keys") as started:
+        for issuer_id, common_name in _COMMON_NAMES.items():
+            started.issuers.put(issuer_id, common_name=common_name)
+        prepare(started.store)
+        yield started
+
+
+async def _outcomes(sandbox: Sandbox, used: Settings) -> dict[str, str]:
+    """Make a call for each issuer; return what became of it."""
+    rpc = D1_RPCS["ListThreeDSOperations"]
+    outcomes = {}
+    async with running_gateway(sandbox, used) as running:
+        for issuer_id in _COMMON_NAMES:
+            try:
+                await rpc.call(running, changed(rpc.request, issuer_id=issuer_id))
+            except grpc.aio.AioRpcError as error:
+                outcomes[issuer_id] = error.details() or ""
+            else:
+                outcomes[issuer_id] = "OK"
+    return outcomes
+
+
+async def test_each_issuers_calls_and_tokens_go_over_its_own_client_certificate(
+    strict_sandbox: Sandbox, tmp_path: Path
+) -> None:
+    pki = strict_sandbox.pki
+    second = {SECOND_ISSUER: pki.second_gateway_client}
+    used = settings_for(strict_sandbox, tmp_path, second_issuer=True, clients=second)
+    assert await _outcomes(strict_sandbox, used) == {"SANDBOX001": "OK", SECOND_ISSUER: "OK"}
+
+    swapped = {"SANDBOX001": pki.second_gateway_client, SECOND_ISSUER: pki.gateway_client}
+    used = settings_for(strict_sandbox, tmp_path, second_issuer=True, clients=swapped)
+    for refusal in (await _outcomes(strict_sandbox, used)).values():
+        assert refusal.startswith("Nothing was sent, because no access token could be obtained.")
+        assert refusal.endswith("(HTTP 403): The client certificate is not the issuer's")

@@ -89,7 +89,7 @@ async def _let_upstreams_talk(stage: Stage) -> None:
     said = [canaries[name] for name in _SAID]
     # With a token from D1, so that no call fails for want of one.
     await caller.must_fail(suspension(canaries))
-    for text in (*said, *stage.sandbox.tokens._expiries):
+    for text in (*said, *stage.sandbox.tokens._issued):
         for status in (400, 403, 500):
             faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_d1_error(f"not {text} here")))
             await caller.must_fail(suspension(canaries))

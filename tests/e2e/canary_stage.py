@@ -68,7 +68,7 @@ async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
             canaries.add("key of idempotency records", (data / _KEY_FILE).read_text().strip())
             edge = Edge(session, gateway.edge, agreed, evidence)
             yield Stage(sandbox, gateway, caller, stranger, edge, evidence)
-            for given in sandbox.tokens._expiries:
+            for given in sandbox.tokens._issued:
                 canaries.add(f"token of D1, {given[:6]}", given)
             await evidence.add_admin(gateway.admin)
             evidence.add_files(data, but=_KEY_FILE)

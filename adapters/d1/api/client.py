@@ -3,7 +3,8 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -22,14 +23,28 @@ from gateway.ports.meter import Unmeasured, UpstreamMeter
 from gateway.settings import UpstreamSettings
 from issuer.common.v1 import error_pb2
 
-__all__ = ["D1Client", "connect"]
+__all__ = ["D1Client", "Identity", "connect"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """A client certificate for D1: of one issuer, or of several."""
+
+    tls: ssl.SSLContext | None
+    """Trusted CAs and the client certificate for mTLS; None for plain HTTP on loopback only."""
+    describe: Callable[[], str] = str
+    """Describes the client certificate in use, for errors."""
+    is_common: bool = True
+    """Whether it is that of all issuers without their own."""
 
 
 class D1Client:
     """Client of one D1 environment, created by `connect`."""
 
-    def __init__(self, http: HttpExchange, tokens: TokenSource, keys: Mapping[str, IssuerKeys]) -> None:
-        self._http = http
+    def __init__(
+        self, connections: Mapping[str, HttpExchange], tokens: TokenSource, keys: Mapping[str, IssuerKeys]
+    ) -> None:
+        self._connections = connections
         self._tokens = tokens
         self._keys = keys
 
@@ -79,7 +94,7 @@ class D1Client:
         if query:
             path += f"?{urlencode(query)}"
         content = None if body is None else orjson.dumps(body)
-        deadline = self._http.deadline(call)
+        deadline = self._connections[call.issuer_id].deadline(call)
         token = await self._token(call, deadline)
         try:
             return await self._authorised(endpoint, path, call, token, user_id, content, deadline)
@@ -99,12 +114,13 @@ class D1Client:
         content: bytes | None,
         deadline: float,
     ) -> UpstreamResponse:
+        http = self._connections[call.issuer_id]
         headers = _headers(call, token, user_id)
         if content is not None:
             headers["Content-Type"] = "application/json"
 
         async def attempt() -> UpstreamResponse:
-            response = await self._http.send(
+            response = await http.send(
                 endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
             )
             if response.status != HTTPStatus.UNAUTHORIZED:
@@ -112,7 +128,7 @@ class D1Client:
             expect_success(response)
             return response
 
-        return await self._http.retried(
+        return await http.retried(
             attempt,
             method=endpoint.method,
             endpoint=endpoint.template,
@@ -121,7 +137,7 @@ class D1Client:
         )
 
     async def _token(self, call: Call, deadline: float) -> str:
-        self._http.expect_closed_circuit()
+        self._connections[call.issuer_id].expect_closed_circuit()
         cached = self._tokens.cached(call.issuer_id, call.correlation_id)
         if cached is not None:
             return cached
@@ -152,27 +168,39 @@ def _headers(call: Call, token: str, user_id: str) -> dict[str, str]:
 async def connect(
     settings: UpstreamSettings,
     keys: Mapping[str, IssuerKeys],
-    tls: ssl.SSLContext | None,
+    identities: Mapping[str, Identity],
     meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
     *,
     assertion_audience: str | None = None,
-    client_certificate: Callable[[], str] = str,
 ) -> AsyncIterator[D1Client]:
     """Connect to one D1 environment for as long as the context lasts.
 
     Args:
-        settings: Address and limits.
+        settings: Address, and the limits of each identity's connections.
         keys: Keys by issuer id.
-        tls: Trusted CAs and the client certificate for mTLS; None for plain HTTP on loopback only.
+        identities: Identities by issuer id. Issuers with the same one share its connections and circuit breaker.
         meter: Receives requests, retries and circuit breaker states.
         assertion_audience: The ``aud`` claim of assertions; None to leave it out.
-        client_certificate: Describes the client certificate in use, for errors.
 
     Raises:
         ValueError: HTTPS without a TLS context.
     """
-    async with (
-        aclosing(HttpExchange(D1, settings, tls, meter, client_certificate=client_certificate)) as http,
-        aclosing(TokenSource(http, keys, settings, assertion_audience=assertion_audience)) as tokens,
-    ):
-        yield D1Client(http, tokens, keys)
+    async with AsyncExitStack() as stack:
+        owners: dict[Identity, list[str]] = {}
+        for issuer_id, identity in identities.items():
+            owners.setdefault(identity, []).append(issuer_id)
+        connections: dict[str, HttpExchange] = {}
+        for identity, issuer_ids in owners.items():
+            http = HttpExchange(
+                D1,
+                settings,
+                identity.tls,
+                meter,
+                client_certificate=identity.describe,
+                issuer_ids=() if identity.is_common else issuer_ids,
+            )
+            await stack.enter_async_context(aclosing(http))
+            connections |= dict.fromkeys(issuer_ids, http)
+        source = TokenSource(connections, keys, settings, assertion_audience=assertion_audience)
+        tokens = await stack.enter_async_context(aclosing(source))
+        yield D1Client(connections, tokens, keys)

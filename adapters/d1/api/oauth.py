@@ -82,6 +82,8 @@ class _Token:
 class _Cache:
     """State of one issuer: its keys, its token, and the fetch of the next one if it is running."""
 
+    http: HttpExchange
+    """Sends the requests for tokens."""
     assertion_keys: Sequence[ECKey]
     """Keys in the order in which they are tried: the one that D1 accepted last comes first."""
     token: _Token | None = None
@@ -101,7 +103,7 @@ class TokenSource:
 
     def __init__(
         self,
-        http: HttpExchange,
+        connections: Mapping[str, HttpExchange],
         keys: Mapping[str, IssuerKeys],
         settings: UpstreamSettings,
         *,
@@ -112,19 +114,20 @@ class TokenSource:
         """Initialise, without fetching a token.
 
         Args:
-            http: Sends requests.
+            connections: What sends requests, by issuer id: a token comes over its issuer's client certificate.
             keys: Keys by issuer id.
             settings: Settings with the time limit of a fetch.
             assertion_audience: The ``aud`` claim of assertions; None to leave it out.
             clock: Time in seconds since 1970 (UTC), for assertions.
             monotonic: Monotonic time in seconds, for the age of tokens.
         """
-        self._http = http
         self._timeout_seconds = settings.total_timeout_seconds
         self._assertion_audience = assertion_audience
         self._clock = clock
         self._monotonic = monotonic
-        self._caches = {issuer_id: _Cache(of_issuer.assertion_keys) for issuer_id, of_issuer in keys.items()}
+        self._caches = {
+            issuer_id: _Cache(connections[issuer_id], of_issuer.assertion_keys) for issuer_id, of_issuer in keys.items()
+        }
 
     async def get(self, issuer_id: str, correlation_id: str) -> str:
         """Return a token that is valid as far as known.
@@ -234,7 +237,7 @@ class TokenSource:
                 self._caches[issuer_id].failure = error
                 raise
 
-        return await self._http.retried(
+        return await self._caches[issuer_id].http.retried(
             attempt,
             method=TOKEN.method,
             endpoint=TOKEN.template,
@@ -261,7 +264,7 @@ class TokenSource:
 
     async def _send(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> UpstreamResponse:
         assertion = sign_assertion(issuer_id, key, self._assertion_audience, self._clock())
-        return await self._http.send(
+        return await self._caches[issuer_id].http.send(
             TOKEN.method,
             TOKEN.path(),
             endpoint=TOKEN.template,

@@ -12,6 +12,7 @@ from sandbox.d1.api.requests import check_envelope, json_body
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import InitialState, Operation, ResumeReason, SuspendReason
 from sandbox.d1.model.errors import forbidden
+from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.jwe import decrypt_card_data
 from sandbox.d1.model.store import Card, CardDetails, CardStore, Credentials
 
@@ -21,20 +22,20 @@ _Reason = TypeVar("_Reason", SuspendReason, ResumeReason)
 
 
 class CardEndpoints:
-    """The card endpoints of one issuer. Fields outside the contract are ignored."""
+    """The card endpoints. Fields outside the contract are ignored."""
 
     def __init__(
-        self, issuer_id: str, store: CardStore, keys: Mapping[str, ECKey], fetch: Callable[[str], None]
+        self, issuers: Issuers, store: CardStore, keys: Mapping[str, ECKey], fetch: Callable[[str], None]
     ) -> None:
         """Serve a store's cards.
 
         Args:
-            issuer_id: The cards' issuer.
+            issuers: The cards' issuers.
             store: The cards.
             keys: D1's private keys for card data, by ``kid``.
             fetch: Starts fetching a card's data from the issuer; takes the card's id.
         """
-        self._issuer_id = issuer_id
+        self._issuers = issuers
         self._store = store
         self._keys = keys
         self._fetch = fetch
@@ -58,7 +59,7 @@ class CardEndpoints:
         ]
 
     async def _create(self, request: web.Request) -> web.Response:
-        check_envelope(request, self._issuer_id)
+        check_envelope(request, self._issuers)
         body = await json_body(request)
         details = _details(body)
         _check_accounts(body)
@@ -111,7 +112,7 @@ class CardEndpoints:
         return _done()
 
     def _card_id(self, request: web.Request) -> str:
-        check_envelope(request, self._issuer_id)
+        check_envelope(request, self._issuers)
         return text(request.match_info, "cardId", contract.CARD_ID)
 
     def _reissue(

@@ -7,6 +7,7 @@ from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.api.requests import check_envelope, json_body, reason_v1
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import Operation, RequestorType
+from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.personal import PersonalInformation
 from sandbox.d1.model.store import CardStore
 
@@ -14,10 +15,10 @@ __all__ = ["ConsumerEndpoints"]
 
 
 class ConsumerEndpoints:
-    """The consumer endpoints of one issuer. Fields outside the contract are ignored."""
+    """The consumer endpoints. Fields outside the contract are ignored."""
 
-    def __init__(self, issuer_id: str, store: CardStore, authenticators: Authenticators) -> None:
-        self._issuer_id = issuer_id
+    def __init__(self, issuers: Issuers, store: CardStore, authenticators: Authenticators) -> None:
+        self._issuers = issuers
         self._store = store
         self._authenticators = authenticators
 
@@ -53,12 +54,12 @@ class ConsumerEndpoints:
         return web.Response(status=contract.STATUS_CONSUMER_DONE)
 
     async def _delete_authenticator(self, request: web.Request) -> web.Response:
-        check_envelope(request, self._issuer_id)
+        check_envelope(request, self._issuers)
         app_instance_id = text(request.match_info, "appInstanceId", contract.APP_INSTANCE_ID)
         await reason_v1(request)
         self._authenticators.delete(app_instance_id, RequestorType.ISSUER)
         return web.Response(status=contract.STATUS_AUTHENTICATOR_DELETED)
 
     def _consumer_id(self, request: web.Request) -> str:
-        check_envelope(request, self._issuer_id)
+        check_envelope(request, self._issuers)
         return text(request.match_info, "consumerId", contract.CONSUMER_ID)

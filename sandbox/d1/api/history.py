@@ -7,6 +7,7 @@ from sandbox.d1.api.requests import check_envelope
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.errors import not_found
+from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.notification import History, Notification
 from sandbox.d1.model.store import CardStore
 
@@ -18,8 +19,8 @@ _MOST_DIGITS = 9
 class HistoryEndpoints:
     """The history endpoints."""
 
-    def __init__(self, issuer_id: str, history: History, cards: CardStore) -> None:
-        self._issuer_id = issuer_id
+    def __init__(self, issuers: Issuers, history: History, cards: CardStore) -> None:
+        self._issuers = issuers
         self._history = history
         self._cards = cards
 
@@ -52,7 +53,7 @@ class HistoryEndpoints:
         raise not_found("Operation")
 
     def _card_id(self, request: web.Request) -> str:
-        check_envelope(request, self._issuer_id)
+        check_envelope(request, self._issuers)
         return text(request.match_info, "cardId", contract.CARD_ID)
 
     def _operations(self, card_id: str) -> list[Notification]:

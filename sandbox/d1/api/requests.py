@@ -1,14 +1,20 @@
 """What D1's endpoints share: request headers and bodies."""
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from sandbox.common.fields import json_object, optional_choice, optional_text, text
 from sandbox.d1.model import contract
-from sandbox.d1.model.errors import bad_request, not_found
+from sandbox.d1.model.errors import bad_request, certificate_rejected, not_found, unauthorized
+from sandbox.d1.model.issuers import Issuers
 
-__all__ = ["check_envelope", "is_v1", "json_body", "reason_v1"]
+__all__ = ["COMMON_NAME", "TOKEN_SUBJECT", "check_envelope", "is_v1", "json_body", "reason_v1"]
+
+COMMON_NAME: Final = web.RequestKey("COMMON_NAME", str)
+"""Request key: the common name of the request's client certificate."""
+TOKEN_SUBJECT: Final = web.RequestKey("TOKEN_SUBJECT", str)
+"""Request key: for whom the request's bearer token was issued."""
 
 
 def is_v1(request: web.Request) -> bool:
@@ -16,20 +22,25 @@ def is_v1(request: web.Request) -> bool:
     return request.path.startswith(contract.V1_BASE)
 
 
-def check_envelope(request: web.Request, issuer_id: str) -> None:
+def check_envelope(request: web.Request, issuers: Issuers) -> None:
     """Check a call's headers and issuer.
 
     Raises:
         InvalidFormatError: A header or the issuer's id is malformed.
-        D1Error: The issuer is unknown.
+        D1Error: The issuer is unknown, or the token or the client certificate is another's.
     """
     if is_v1(request):
         optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID_V1)
     else:
         optional_text(request.headers, "x-correlation-id", contract.CORRELATION_ID)
         optional_text(request.headers, "x-user-id", contract.USER_ID)
-    if text(request.match_info, "issuerId", contract.ISSUER_ID) != issuer_id:
+    issuer_id = text(request.match_info, "issuerId", contract.ISSUER_ID)
+    if issuer_id not in issuers:
         raise not_found("Issuer")
+    if request[TOKEN_SUBJECT] != issuer_id:
+        raise unauthorized()
+    if not issuers.takes_certificate(issuer_id, request[COMMON_NAME]):
+        raise certificate_rejected()
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:

@@ -10,41 +10,54 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol
 
 from sandbox.common.fields import json_object
+from sandbox.d1.api.requests import COMMON_NAME
 from sandbox.d1.model.contract import GRANT_TYPE, STATUS_ASSERTION_REJECTED, TOKEN_LIFETIME_SECONDS
-from sandbox.d1.model.errors import D1Error, bad_request, unauthorized
+from sandbox.d1.model.errors import D1Error, bad_request, certificate_rejected, unauthorized
+from sandbox.d1.model.issuers import Issuers
 
 __all__ = ["AccessTokens", "AssertionVerifier", "TokenEndpoint"]
 
 
 class AssertionVerifier:
-    """Verifies the issuer's assertions."""
+    """Verifies the issuers' assertions."""
 
-    def __init__(self, issuer_id: str, keys: Mapping[str, ECKey], clock: Callable[[], float]) -> None:
-        """Trust one issuer.
+    def __init__(self, issuers: Issuers, keys: Mapping[str, ECKey], clock: Callable[[], float]) -> None:
+        """Trust issuers.
 
         Args:
-            issuer_id: The expected ``iss`` and ``sub``.
-            keys: The issuer's public keys by ``kid``; several during a rotation.
+            issuers: Those that ``iss`` and ``sub`` may name.
+            keys: The issuers' public keys by ``kid``; several during a rotation.
             clock: Returns the time, in seconds since 1970 (UTC).
         """
-        self._issuer_id = issuer_id
+        self._issuers = issuers
         self._keys = keys
         self._clock = clock
 
-    def verify(self, assertion: str) -> None:
-        """Verify an assertion: ES256 with a registered key, ``iss`` and ``sub`` the issuer, ``exp`` within 15 minutes.
+    def verify(self, assertion: str, common_name: str) -> str:
+        """Verify an assertion: ES256 with a registered key, ``iss`` and ``sub`` an issuer, ``exp`` within 15 minutes.
+
+        Args:
+            assertion: The assertion.
+            common_name: Common name of the client certificate, which must be the issuer's.
+
+        Returns:
+            The issuer's id.
 
         Raises:
-            D1Error: The assertion is invalid.
+            D1Error: The assertion is invalid, or comes over another issuer's connection.
         """
         claims = self._verified_claims(assertion)
-        if claims.get("iss") != self._issuer_id or claims.get("sub") != self._issuer_id:
+        subject = claims.get("sub")
+        if not isinstance(subject, str) or subject not in self._issuers or claims.get("iss") != subject:
             raise _rejected("iss and sub must be the issuer")
+        if not self._issuers.takes_certificate(subject, common_name):
+            raise certificate_rejected()
         expiry = claims.get("exp")
         if not isinstance(expiry, int):
             raise _rejected("exp must be a number of seconds")
         if not 0 < expiry - self._clock() <= TOKEN_LIFETIME_SECONDS:
             raise _rejected("exp must be in the future, by 15 minutes at most")
+        return subject
 
     def _verified_claims(self, assertion: str) -> dict[str, Any]:
         try:
@@ -67,24 +80,25 @@ class AccessTokens:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._expiries: dict[str, float] = {}
+        self._issued: dict[str, tuple[float, str]] = {}
 
-    def issue(self) -> str:
+    def issue(self, subject: str) -> str:
         """Issue a token valid for 15 minutes."""
         now = self._clock()
-        self._expiries = {token: expiry for token, expiry in self._expiries.items() if expiry > now}
+        self._issued = {token: issued for token, issued in self._issued.items() if issued[0] > now}
         token = secrets.token_urlsafe(32)
-        self._expiries[token] = now + TOKEN_LIFETIME_SECONDS
+        self._issued[token] = now + TOKEN_LIFETIME_SECONDS, subject
         return token
 
-    def accepts(self, authorization: str) -> bool:
-        """Return whether an ``Authorization`` header carries a valid token."""
+    def subject(self, authorization: str) -> str | None:
+        """Return for whom the token in an ``Authorization`` header was issued; None if it is not valid."""
         scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and self._expiries.get(token, 0.0) > self._clock()
+        expiry, subject = self._issued.get(token, (0.0, ""))
+        return subject if scheme.lower() == "bearer" and expiry > self._clock() else None
 
     def expire_all(self) -> None:
         """Invalidate all tokens issued so far."""
-        self._expiries.clear()
+        self._issued.clear()
 
 
 class TokenEndpoint:
@@ -100,10 +114,10 @@ class TokenEndpoint:
         assertion = parameters.get("assertion")
         if parameters.get("grant_type") != GRANT_TYPE or not isinstance(assertion, str) or not assertion:
             raise bad_request()
-        self._assertions.verify(assertion)
+        subject = self._assertions.verify(assertion, request[COMMON_NAME])
         return web.json_response(
             {
-                "access_token": self._tokens.issue(),
+                "access_token": self._tokens.issue(subject),
                 "expires_in": TOKEN_LIFETIME_SECONDS,
                 "scope": "d1",
                 "token_type": "Bearer",

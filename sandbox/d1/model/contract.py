@@ -81,6 +81,7 @@ __all__ = [
     "STATUS_CARD_CREATED",
     "STATUS_CARD_DONE",
     "STATUS_CARD_FOLLOWED",
+    "STATUS_CERTIFICATE_REJECTED",
     "STATUS_CONSUMER_DONE",
     "STATUS_NOT_REUSABLE",
     "THREE_DS_OPERATIONS_PATH",
@@ -293,6 +294,8 @@ OPERATIONS = {
 }
 """The suffix of the card's path; that v2 has a colon here, as v1 does, is assumed."""
 STATUS_ASSERTION_REJECTED = 401
+STATUS_CERTIFICATE_REJECTED = 403
+"""The status for an issuer's call with another one's client certificate."""
 STATUS_CARD_CREATED = 201
 STATUS_CARD_DONE = 204
 STATUS_CARD_FOLLOWED = 200

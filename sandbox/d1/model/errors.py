@@ -2,9 +2,9 @@
 
 from http import HTTPStatus
 
-from sandbox.d1.model.contract import STATUS_NOT_REUSABLE
+from sandbox.d1.model.contract import STATUS_CERTIFICATE_REJECTED, STATUS_NOT_REUSABLE
 
-__all__ = ["D1Error", "bad_request", "forbidden", "not_found", "not_reusable", "unauthorized"]
+__all__ = ["D1Error", "bad_request", "certificate_rejected", "forbidden", "not_found", "not_reusable", "unauthorized"]
 
 
 class D1Error(Exception):
@@ -34,6 +34,11 @@ def bad_request(error: str | None = None, error_code: str | None = None) -> D1Er
 def unauthorized(error: str = "AUTHORIZER_UNAUTHORIZED", status: int = 401) -> D1Error:
     """The caller is not authenticated; only ``error`` is filled."""
     return D1Error(status, error)
+
+
+def certificate_rejected() -> D1Error:
+    """The client certificate is another issuer's. Status and text are assumed."""
+    return D1Error(STATUS_CERTIFICATE_REJECTED, "The client certificate is not the issuer's")
 
 
 def forbidden(error: str) -> D1Error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from joserfc.jwk import ECKey
 
-from adapters.d1.api import D1Client, EncryptionKey, IssuerKeys, connect
+from adapters.d1.api import D1Client, EncryptionKey, Identity, IssuerKeys, connect
 from adapters.d1.api.endpoints import TOKEN
 from adapters.d1.api.errors import D1
 from adapters.d1.api.oauth import TokenSource
@@ -85,7 +85,7 @@ async def client_at(
 ) -> AsyncIterator[D1Client]:
     """Talk with a D1."""
     settings = UpstreamSettings(base_url=url, **limits)
-    async with connect(settings, KEYS, tls, client_certificate=client_certificate) as client:
+    async with connect(settings, KEYS, {ISSUER: Identity(tls, client_certificate)}) as client:
         yield client
 
 
@@ -121,7 +121,7 @@ async def tokens_at(d1: FakeD1, *signers: ECKey) -> AsyncIterator[Tokens]:
     monotonic = SimpleNamespace(now=1000.0)
     async with aclosing(HttpExchange(D1, settings, None)) as http:
         source = TokenSource(
-            http,
+            {ISSUER: http, OTHER_ISSUER: http},
             {ISSUER: keys, OTHER_ISSUER: keys},
             settings,
             assertion_audience="https://api.d1.example",

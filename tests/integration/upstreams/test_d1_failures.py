@@ -96,7 +96,7 @@ async def test_no_object_that_holds_a_secret_shows_it(d1: FakeD1, cards: D1CardI
     await cards.register_card(REGISTER, call())
 
     private = ASSERTION_KEY.as_dict(private=True)["d"]
-    text = repr((KEYS, cards, cards._client, cards._client._tokens._caches, cards._client._http))
+    text = repr((KEYS, cards, cards._client, cards._client._tokens._caches, cards._client._connections))
     assert d1.tokens[0] not in text
     assert str(private) not in text
     assert CREDENTIALS.pan not in text

@@ -4,19 +4,22 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from adapters.d1.api import D1CardIssuer
-from gateway.settings import SettingsError, ThreeDSSettings
+from adapters.d1.api import D1CardIssuer, Identity, connect
+from gateway.ports import Call
+from gateway.ports.meter import Unmeasured
+from gateway.settings import SettingsError, ThreeDSSettings, UpstreamSettings
 from gateway.tls.contexts import threeds_context
 from sandbox.common.pki import Pki, make_pki
 from sandbox.common.tls import browser_context, client_context, server_context
-from tests.integration.upstreams.fake_d1 import SUSPEND, FakeD1, client_at
+from tests.integration.upstreams.fake_d1 import KEYS, SUSPEND, FakeD1, client_at
 from tests.integration.upstreams.fake_threeds import PAN, server_at
-from tests.integration.upstreams.fake_upstream import FakeUpstream, call, failure_of, kind_of, running
+from tests.integration.upstreams.fake_upstream import ISSUER, FakeUpstream, call, failure_of, kind_of, running
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,43 @@ async def test_a_refused_client_certificate_is_named_with_the_alert(
         "Cannot connect to D1: it refuses the gateway's client certificate "
         "(TLS alert: unknown ca; certificate: CN=gateway, expires on a day)."
     )
+
+
+class Circuits(Unmeasured):
+    """Keeps the state of each circuit breaker, by issuer."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+
+    def circuit(self, upstream: str, state: str, issuer_id: str = "") -> None:
+        assert upstream == "d1"
+        self.states[issuer_id] = state
+
+
+async def test_a_refused_certificate_of_one_issuer_stops_the_calls_of_no_other(pki: Pki, strangers: Pki) -> None:
+    issuers = (ISSUER, "ISSUER0002", "ISSUER0003", "ISSUER0004")
+    common = Identity(client_context(pki.gateway_client, pki.server_ca), lambda: "common")
+    own = Identity(client_context(pki.second_gateway_client, pki.server_ca), lambda: "own", is_common=False)
+    refused = Identity(
+        client_context(strangers.gateway_client, pki.server_ca), lambda: "CN=refused, expires on a day", is_common=False
+    )
+    meter = Circuits()
+    async with running(FakeD1(tls=server_context(pki.d1_server, pki.gateway_client_ca))) as fake:
+        settings = UpstreamSettings(base_url=fake.url, circuit_failures=2, circuit_max_pause_seconds=60, max_attempts=1)
+        identities = dict(zip(issuers, (common, own, refused, refused), strict=True))
+        async with connect(settings, dict.fromkeys(issuers, KEYS[ISSUER]), identities, meter) as client:
+            cards = D1CardIssuer(client)
+            for _ in range(2):
+                error = await failure_of(cards.suspend_card(SUSPEND, call_of("ISSUER0003")))
+                assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+            error = await failure_of(cards.suspend_card(SUSPEND, call_of("ISSUER0004")))
+            assert kind_of(error) == ("UPSTREAM_CIRCUIT_OPEN", "NOT_SENT")
+            for issuer_id in (ISSUER, "ISSUER0002"):
+                await cards.suspend_card(SUSPEND, call_of(issuer_id))
+
+    assert len(fake.token_calls) == len(fake.calls) == 2
+    assert meter.states == {"": "closed", "ISSUER0002": "closed", "ISSUER0003": "open", "ISSUER0004": "open"}
+
+
+def call_of(issuer_id: str) -> Call:
+    return replace(call(), issuer_id=issuer_id)

@@ -1,5 +1,7 @@
 """Values that cannot be meant, and settings each of which is fine but which do not go together."""
 
+from pathlib import Path
+
 import pytest
 
 from gateway.settings import EventLogSettings, load
@@ -64,6 +66,12 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
             )
         ),
         ("grpc ", "requires tls_key_file", {"rest": '[grpc]\ntls_key_passphrase_file = "{private}"'}),
+        ("issuers.ISSUER0001 ", "tls_key_file", {"rest": '[issuers.ISSUER0001]\ntls_certificate_file = "{public}"'}),
+        (
+            "issuers.ISSUER0001 ",
+            "requires tls_key_file",
+            {"rest": '[issuers.ISSUER0001]\ntls_key_passphrase_file = "{private}"'},
+        ),
         # Keys and passphrases that others can read.
         ("grpc.tls_key_file ", "chmod 600", {"rest": _GRPC_TLS + 'tls_key_file = "{folder}/loose"'}),
         ("edge.oauth.signing_key_file ", "chmod 600", {"edge": _OAUTH + 'signing_key_file = "{folder}/loose"'}),
@@ -200,3 +208,37 @@ def test_a_proxy_is_known_by_addresses_and_networks(files: Files) -> None:
 
     assert proxy is not None
     assert [str(network) for network in proxy.networks] == ["10.1.2.3/32", "fd00::/8"]
+
+
+_OWN_CERTIFICATE = '[issuers.{}]\ntls_certificate_file = "{{public}}"\ntls_key_file = "{{private}}"\n'
+_SECOND_ISSUER = """
+[[issuers.ISSUER0002.assertion_keys]]
+file = "{private}"
+kid = "assertion-1"
+[[issuers.ISSUER0002.d1_encryption_keys]]
+file = "{public}"
+kid = "encryption-1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("owners", "without"),
+    [((), "ISSUER0001, ISSUER0002"), (("ISSUER0001",), "ISSUER0002"), (("ISSUER0002",), "ISSUER0001")],
+)
+def test_issuers_without_a_client_certificate_are_named(files: Files, owners: tuple[str, ...], without: str) -> None:
+    (mistake,) = mistakes_of(without_common_certificate(files, *owners))
+
+    assert mistake.startswith(f"settings ({files.toml}): no client certificate for {without}: set tls_certificate_file")
+
+
+def test_no_common_client_certificate_is_needed_if_each_issuer_has_its_own(files: Files) -> None:
+    assert load(without_common_certificate(files, "ISSUER0001", "ISSUER0002")).d1.tls_certificate_file is None
+
+
+def without_common_certificate(files: Files, *owners: str) -> Path:
+    rest = "".join(_OWN_CERTIFICATE.format(owner) for owner in owners) + _SECOND_ISSUER
+    text = files.write(rest=rest).read_text()
+    common = files.filled('[d1]\ntls_certificate_file = "{public}"\ntls_key_file = "{private}"\n')
+    assert common in text
+    files.toml.write_text(text.replace(common, "[d1]\n"))
+    return files.toml

@@ -52,18 +52,23 @@ def test_a_request_to_an_upstream_is_counted_by_its_answer_or_why_there_is_none(
     assert value(metrics, "upstream_request_duration_seconds_count", upstream="d1", endpoint=SUSPEND) == 1
 
 
-def test_the_circuit_of_an_upstream_is_in_one_state(metrics: Metrics) -> None:
+def test_each_circuit_of_an_upstream_is_in_one_state(metrics: Metrics) -> None:
     upstreams = Upstreams(metrics, Tracing())
     upstreams.circuit("d1", "closed")
     upstreams.circuit("d1", "open")
+    upstreams.circuit("d1", "half_open", "ISSUER0002")
     upstreams.retried("d1", SUSPEND)
 
     states = {
-        state: value(metrics, "upstream_circuit", upstream="d1", state=state)
-        for state in ("closed", "half_open", "open")
+        issuer_id: [
+            state
+            for state in ("closed", "half_open", "open")
+            if value(metrics, "upstream_circuit", upstream="d1", issuer=issuer_id, state=state)
+        ]
+        for issuer_id in ("", "ISSUER0002")
     }
-    assert states == {"closed": 0, "half_open": 0, "open": 1}
-    assert upstreams.circuits == {"d1": "open"}
+    assert states == {"": ["open"], "ISSUER0002": ["half_open"]}
+    assert upstreams.circuits == {"d1": "open", "d1/ISSUER0002": "half_open"}
     assert value(metrics, "upstream_retries_total", upstream="d1", endpoint=SUSPEND) == 1
 
 

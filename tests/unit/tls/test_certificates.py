@@ -16,10 +16,11 @@ from structlog.testing import capture_logs
 
 from gateway.settings import Settings, SettingsError, load
 from gateway.tls.certificates import Certificates
-from sandbox.common.pki import Pki, make_pki
+from sandbox.common.pki import Identity, Pki, make_pki
 from sandbox.gateway import GatewayConfig, write_policy
 from tests.unit.auth.auth_pki import LOOPBACK, Authority, Pair
 
+ISSUER = "ISSUER0001"
 _DAY = timedelta(days=1)
 
 
@@ -44,7 +45,7 @@ def used(tmp_path: Path) -> Used:
     ca_file = tmp_path / "ca.pem"
     ca_file.write_bytes(authority.certificate)
     config = GatewayConfig(
-        "ISSUER0001",
+        ISSUER,
         replace(pki, server_ca=ca_file),
         "https://127.0.0.1:9",
         tmp_path / "d1-gateway.db",
@@ -103,9 +104,9 @@ async def connected(port: int, context: ssl.SSLContext) -> AsyncIterator[Callabl
         writer.transport.abort()
 
 
-async def name_shown_now(port: int, certificates: Certificates) -> str:
+async def name_shown_now(port: int, certificates: Certificates, issuer_id: str = ISSUER) -> str:
     """Make a new connection for the common name that D1 sees."""
-    async with connected(port, certificates.d1) as shown_name:
+    async with connected(port, certificates.d1[issuer_id].context) as shown_name:
         return await shown_name()
 
 
@@ -113,7 +114,10 @@ async def test_what_d1_is_shown_changes_with_its_files_and_connections_keep_thei
     ours = Authority("Thales")
     used.present(ours.issue(common_name="TLSMA-old"))
     certificates = Certificates(used.settings)
-    async with d1_server(used.authority, ours, tmp_path) as port, connected(port, certificates.d1) as shown_before:
+    async with (
+        d1_server(used.authority, ours, tmp_path) as port,
+        connected(port, certificates.d1[ISSUER].context) as shown_before,
+    ):
         assert await shown_before() == "TLSMA-old"
         used.present(ours.issue(common_name="TLSMA-new"))
         check_twice(certificates)
@@ -273,3 +277,76 @@ def test_files_that_cannot_be_used_at_the_start_are_refused(used: Used) -> None:
 
     with pytest.raises(SettingsError, match=r"d1\.tls_certificate_file"):
         Certificates(used.settings)
+
+
+def with_issuers(used: Used, **owned: Identity | None) -> Settings:
+    """Settings with further issuers, some with a client certificate of their own."""
+    common = used.settings.issuers[ISSUER]
+    further = {
+        issuer_id: common
+        if own is None
+        else common.model_copy(update={"tls_certificate_file": own.certificate, "tls_key_file": own.key})
+        for issuer_id, own in owned.items()
+    }
+    return used.settings.model_copy(update={"issuers": {ISSUER: common, **further}})
+
+
+async def test_each_issuer_shows_d1_its_own_certificate_and_follows_its_own_files(used: Used, tmp_path: Path) -> None:
+    ours = Authority("Thales")
+    used.present(ours.issue(common_name="TLSMA-common"))
+    own = write_pair(tmp_path, "own", ours.issue(common_name="TLSMA-own"))
+    certificates = Certificates(with_issuers(used, ISSUER0002=own))
+    async with d1_server(used.authority, ours, tmp_path) as port:
+        assert await name_shown_now(port, certificates) == "TLSMA-common"
+        assert await name_shown_now(port, certificates, "ISSUER0002") == "TLSMA-own"
+        write_pair(tmp_path, "own", ours.issue(common_name="TLSMA-renewed"))
+        check_twice(certificates)
+        assert await name_shown_now(port, certificates) == "TLSMA-common"
+        assert await name_shown_now(port, certificates, "ISSUER0002") == "TLSMA-renewed"
+    assert certificates.d1["ISSUER0002"].describe().startswith("CN=TLSMA-renewed, expires on ")
+    assert certificates.d1[ISSUER].describe().startswith("CN=TLSMA-common, expires on ")
+    # The CA of D1 is common, and followed for every issuer.
+    theirs = Authority("Another CA")
+    (tmp_path / "ca.pem").write_bytes(theirs.certificate)
+    check_twice(certificates)
+    async with d1_server(theirs, ours, tmp_path) as port:
+        assert await name_shown_now(port, certificates, "ISSUER0002") == "TLSMA-renewed"
+
+
+def test_issuers_with_the_same_files_share_a_certificate(used: Used, tmp_path: Path) -> None:
+    own = write_pair(tmp_path, "own", Authority().issue())
+    certificates = Certificates(
+        with_issuers(used, ISSUER0002=None, ISSUER0003=own, ISSUER0004=own, ISSUER0005=used.pki.gateway_client)
+    )
+
+    common, *others = (certificates.d1[f"ISSUER000{number}"] for number in (1, 2, 3, 4, 5))
+    assert [other is common for other in others] == [True, False, False, True]
+    assert others[1] is others[2]
+    assert [common.is_common, others[1].is_common] == [True, False]
+
+
+def test_the_end_of_an_issuers_own_certificate_is_known_and_warned_of(used: Used, tmp_path: Path) -> None:
+    own = write_pair(tmp_path, "own", Authority().issue(begins=-300 * _DAY, ends=29 * _DAY))
+    expired = write_pair(tmp_path, "expired", Authority().issue(begins=-300 * _DAY, ends=-_DAY))
+    certificates = Certificates(with_issuers(used, ISSUER0002=own, ISSUER0003=expired))
+
+    assert "issuers.ISSUER0002.tls_certificate_file" in certificates.expiry_times
+    assert [text.partition(":")[0] for text in certificates.warnings() if "issuers" in text] == [
+        "issuers.ISSUER0002.tls_certificate_file"
+    ]
+    assert [text.partition(":")[0] for text in certificates.expired()] == ["issuers.ISSUER0003.tls_certificate_file"]
+
+
+def test_an_issuers_own_certificate_that_cannot_be_used_is_refused_with_its_setting(used: Used, tmp_path: Path) -> None:
+    own = write_pair(tmp_path, "own", replace(Authority().issue(), key=Authority().issue().key))
+
+    with pytest.raises(SettingsError, match=r"^issuers\.ISSUER0002\.tls_certificate_file, .*key values mismatch"):
+        Certificates(with_issuers(used, ISSUER0002=own))
+
+
+def write_pair(folder: Path, name: str, pair: Pair) -> Identity:
+    made = Identity(folder / f"{name}.pem", folder / f"{name}-key.pem")
+    made.certificate.write_bytes(pair.certificate)
+    made.key.touch(mode=0o600)
+    made.key.write_bytes(pair.key)
+    return made

@@ -14,7 +14,7 @@ from sandbox.common.pki import Identity, make_pki
 
 _TABLES: dict[str, tuple[type[EdgeSettings | D1Settings | GrpcSettings], Callable[[Any], Any]]] = {
     "edge": (EdgeSettings, contexts.edge_context),
-    "d1": (D1Settings, contexts.d1_context),
+    "d1": (D1Settings, lambda d1: contexts.d1_context(d1, "d1", d1)),
     "grpc": (GrpcSettings, contexts.grpc_configuration),
 }
 
