@@ -26,6 +26,8 @@ A *file* must exist and be readable. A *private file* must not be accessible to 
 never printed or logged. Units are part of the names.
 """
 _NOUNS = {"password": "secret", "date-time": "date and time"}
+_KEYS = {"issuers": "issuer id", "aggregators": "aggregator id"}
+"""What the tables of a mapping are named after."""
 _Schema = Mapping[str, Any]
 
 
@@ -43,7 +45,7 @@ def _sections(table: _Schema, definitions: _Schema, path: str = "", *, has_varia
     for key, field in nested.items():
         place = f"{path}.{key}" if path else key
         is_list, is_mapping = "items" in field, "additionalProperties" in field
-        place += ".<issuer id>" if is_mapping else ""
+        place += f".<{_KEYS[key]}>" if is_mapping else ""
         definition = definitions[_reference(field).rpartition("/")[2]]
         yield f"\n## `{f'[[{place}]]' if is_list else f'[{place}]'}`\n"
         # Pydantic leaves out a description that is its definition's.

@@ -3,7 +3,7 @@
 No other module of the composition root knows which platform it is.
 """
 
-from collections.abc import AsyncIterator, Callable, Container, Mapping
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -24,7 +24,7 @@ from gateway.ports import (
 )
 from gateway.ports.meter import UpstreamMeter
 from gateway.settings import Settings, SettingsError
-from gateway.tls.certificates import Certificates, ClientCertificate
+from gateway.tls.certificates import Certificates
 
 __all__ = ["CardPlatform", "check", "connect"]
 
@@ -80,11 +80,18 @@ async def connect(
             additional_banking_paths=settings.edge.additional_banking_paths,
         )
 
+    # Issuers with the same certificate keep sharing it.
+    identities = {
+        certificate: api.Identity(certificate.context, certificate.describe, is_common=certificate.is_common)
+        for certificate in (*certificates.d1.values(), certificates.d1_common)
+        if certificate is not None
+    }
     async with api.connect(
         settings.d1,
         keys,
-        _identities(certificates.d1),
+        {issuer_id: identities[certificate] for issuer_id, certificate in certificates.d1.items()},
         meter,
+        common=None if certificates.d1_common is None else identities[certificates.d1_common],
         assertion_audience=settings.d1.assertion_audience,
     ) as client:
         yield CardPlatform(
@@ -100,12 +107,3 @@ async def connect(
 def _check_paths(settings: Settings) -> None:
     if BANKING in settings.edge.additional_banking_paths:
         raise SettingsError([f"edge.additional_banking_paths: {BANKING} is served in any case"])
-
-
-def _identities(certificates: Mapping[str, ClientCertificate]) -> dict[str, api.Identity]:
-    """Return what each issuer presents; issuers with the same certificate keep sharing it."""
-    identities = {
-        certificate: api.Identity(certificate.context, certificate.describe, is_common=certificate.is_common)
-        for certificate in certificates.values()
-    }
-    return {issuer_id: identities[certificate] for issuer_id, certificate in certificates.items()}

@@ -1,4 +1,6 @@
-"""Loads the issuers' keys for the card platform's adapter."""
+"""Loads the keys of issuers and aggregators for the card platform's adapter."""
+
+from collections.abc import Sequence
 
 from joserfc.jwk import ECKey
 
@@ -16,19 +18,33 @@ def issuer_keys(settings: Settings) -> dict[str, api.IssuerKeys]:
         SettingsError: A key cannot be used.
     """
     loaded = {}
+    of_aggregators = {
+        aggregator_id: _assertion_keys(f"aggregators.{aggregator_id}", aggregator.assertion_keys)
+        for aggregator_id, aggregator in settings.aggregators.items()
+    }
     for issuer_id, issuer in settings.issuers.items():
         place = f"issuers.{issuer_id}"
-        assertion_keys = [
-            _assertion_key(f"{place}.assertion_keys.{number}", key) for number, key in enumerate(issuer.assertion_keys)
-        ]
+        if issuer.aggregator is None:
+            assertion_keys = _assertion_keys(place, issuer.assertion_keys)
+        else:
+            assertion_keys = of_aggregators[issuer.aggregator]
         encryption_keys = [
             _encryption_key(f"{place}.d1_encryption_keys.{number}", key)
             for number, key in enumerate(issuer.d1_encryption_keys)
         ]
         try:
-            loaded[issuer_id] = api.IssuerKeys(assertion_keys, encryption_keys)
+            loaded[issuer_id] = api.IssuerKeys(assertion_keys, encryption_keys, aggregator_id=issuer.aggregator or "")
         except ValueError as error:
             raise SettingsError([f"{place}: {error}"]) from error
+    return loaded
+
+
+def _assertion_keys(place: str, settings: Sequence[AssertionKeySettings]) -> list[ECKey]:
+    loaded = [_assertion_key(f"{place}.assertion_keys.{number}", key) for number, key in enumerate(settings)]
+    try:
+        api.check_assertion_keys(loaded)
+    except ValueError as error:
+        raise SettingsError([f"{place}: {error}"]) from error
     return loaded
 
 

@@ -23,6 +23,7 @@ from gateway.settings.loading import FILE_VARIABLE, Settings, SettingsError, loa
 from gateway.settings.logging import LoggingSettings
 from gateway.settings.storage import EventLogSettings, IdempotencySettings, NatsSettings
 from gateway.settings.upstreams import (
+    AggregatorSettings,
     AssertionKeySettings,
     D1EncryptionKeySettings,
     D1Settings,
@@ -35,6 +36,7 @@ __all__ = [
     "FILE_VARIABLE",
     "AccessSettings",
     "AdminSettings",
+    "AggregatorSettings",
     "AssertionKeySettings",
     "CallbackPolicySettings",
     "CallbackReadSettings",

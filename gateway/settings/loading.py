@@ -20,8 +20,8 @@ from gateway.settings.callbacks import CallbackSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
 from gateway.settings.logging import LoggingSettings
 from gateway.settings.storage import EventLogSettings, IdempotencySettings, NatsSettings
-from gateway.settings.types import IssuerId, not_empty
-from gateway.settings.upstreams import D1Settings, IssuerSettings, ThreeDSSettings
+from gateway.settings.types import AggregatorId, IssuerId, not_empty
+from gateway.settings.upstreams import AggregatorSettings, D1Settings, IssuerSettings, ThreeDSSettings
 
 __all__ = ["FILE_VARIABLE", "Settings", "SettingsError", "load"]
 
@@ -53,11 +53,15 @@ class Settings(BaseSettings):
     edge: EdgeSettings
     """The HTTPS listener for D1's callbacks."""
     d1: D1Settings
-    """The connection to D1."""
+    """The connections to D1. The limits and the circuit breaker are those of each client certificate: an issuer whose
+    own certificate D1 refuses, or whose calls hang, does not stop the others."""
     threeds: ThreeDSSettings | None = None
     """The connection to the 3-D Secure server. Unset: AuthenticationService is not served."""
     issuers: Annotated[Mapping[IssuerId, IssuerSettings], AfterValidator(not_empty)]
     """The keys and the client certificate of each issuer, by D1's issuer id of exactly 10 characters."""
+    aggregators: Mapping[AggregatorId, AggregatorSettings] = {}
+    """The aggregators that issuers name, by the id that D1 gave each. One access token serves all issuers of an
+    aggregator; it is fetched with the client certificate of `[d1]`. See docs/issuers.md."""
     callbacks: CallbackSettings = CallbackSettings()
     """D1's callbacks that handlers answer."""
     event_log: EventLogSettings = EventLogSettings()
@@ -87,6 +91,15 @@ class Settings(BaseSettings):
                 f"no client certificate for {', '.join(without)}: set tls_certificate_file and tls_key_file "
                 "in the issuer's table or in [d1]"
             )
+        if self.aggregators and self.d1.tls_certificate_file is None:
+            raise ValueError("aggregators: their tokens require d1.tls_certificate_file")
+        return self
+
+    @model_validator(mode="after")
+    def _aggregators_exist(self) -> "Settings":
+        for issuer_id, issuer in self.issuers.items():
+            if issuer.aggregator is not None and issuer.aggregator not in self.aggregators:
+                raise ValueError(f"issuers.{issuer_id}.aggregator: there is no table [aggregators.{issuer.aggregator}]")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 __all__ = [
+    "AggregatorId",
     "DocumentUrl",
     "HttpsOrigin",
     "Identifier",
@@ -36,6 +37,7 @@ _Values = TypeVar("_Values", bound=Sized)
 _ORIGIN: Final = r"(https://[^/\s?#@]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)"
 _USER: Final = re.compile("://[^/?#]*@")
 
+AggregatorId = Annotated[str, StringConstraints(min_length=1)]
 IssuerId = Annotated[str, StringConstraints(min_length=10, max_length=10)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
 from gateway.settings.types import (
+    AggregatorId,
     HttpsOrigin,
     Identifier,
     KeyId,
@@ -17,9 +18,11 @@ from gateway.settings.types import (
     Seconds,
     Table,
     expect_key,
+    not_empty,
 )
 
 __all__ = [
+    "AggregatorSettings",
     "AssertionKeySettings",
     "D1EncryptionKeySettings",
     "D1Settings",
@@ -68,10 +71,7 @@ class UpstreamSettings(Table):
 
 
 class D1Settings(UpstreamSettings):
-    """The connections to D1: their limits, and their circuit breaker, hold for each client certificate on its own.
-
-    An issuer whose certificate D1 refuses, or whose calls hang, does not stop the others.
-    """
+    """The connections to D1."""
 
     base_url: HttpsOrigin = "https://api.d1.thalescloud.io"
     """Base URL of D1, without a path: production or pre-production."""
@@ -164,6 +164,37 @@ class D1EncryptionKeySettings(Table):
     """Start of use, with a UTC offset: `2027-03-01T06:00:00Z`. Unset: in use until another key becomes active."""
 
 
+# A constraint of the field would also report a missing key for each invalid one.
+def _one_or_two(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+    return not_empty(_at_most_two(keys))
+
+
+def _at_most_two(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+    if len(keys) > _MAX_KEYS:
+        raise ValueError("expected one or two keys")
+    return keys
+
+
+def _expect_distinct(
+    setting: str, keys: tuple[AssertionKeySettings, ...] | tuple[D1EncryptionKeySettings, ...]
+) -> None:
+    kids = [key.kid for key in keys]
+    if len(set(kids)) < len(kids):
+        raise ValueError(f"{setting}: duplicate kid {kids[0]}")
+
+
+class AggregatorSettings(Table):
+    """An aggregator, whom D1 knows in place of several issuers."""
+
+    assertion_keys: Annotated[tuple[AssertionKeySettings, ...], AfterValidator(_one_or_two)]
+    """One or two keys of the aggregator that sign assertions. The second is used if D1 rejects the first."""
+
+    @model_validator(mode="after")
+    def _keys_are_distinct(self) -> "AggregatorSettings":
+        _expect_distinct("assertion_keys", self.assertion_keys)
+        return self
+
+
 class IssuerSettings(Table):
     """The keys and the client certificate of one issuer. See docs/keys.md for their rotation."""
 
@@ -174,18 +205,13 @@ class IssuerSettings(Table):
     """Private key of the client certificate (PEM)."""
     tls_key_passphrase_file: PrivateFile | None = None
     """File with the private key's passphrase only. Unset: the key is not encrypted."""
-    assertion_keys: tuple[AssertionKeySettings, ...]
-    """One or two keys that sign assertions. The second is used if D1 rejects the first."""
-    d1_encryption_keys: tuple[D1EncryptionKeySettings, ...]
+    aggregator: AggregatorId | None = None
+    """The aggregator whose access token serves this issuer: the `<aggregator id>` of a table `[aggregators]`. Unset:
+    the issuer has a token of its own."""
+    assertion_keys: Annotated[tuple[AssertionKeySettings, ...], AfterValidator(_at_most_two)] = ()
+    """One or two keys that sign assertions, unless an aggregator does. The second is used if D1 rejects the first."""
+    d1_encryption_keys: Annotated[tuple[D1EncryptionKeySettings, ...], AfterValidator(_one_or_two)]
     """One or two keys that encrypt card data. The latest active one is used."""
-
-    # A constraint of the field would also report a missing key for each invalid one.
-    @field_validator("assertion_keys", "d1_encryption_keys")
-    @classmethod
-    def _one_or_two(cls, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
-        if not 1 <= len(keys) <= _MAX_KEYS:
-            raise ValueError("expected one or two keys")
-        return keys
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> "IssuerSettings":
@@ -193,13 +219,15 @@ class IssuerSettings(Table):
         return self
 
     @model_validator(mode="after")
+    def _one_signs(self) -> "IssuerSettings":
+        if bool(self.assertion_keys) == (self.aggregator is not None):
+            raise ValueError("set either assertion_keys or aggregator")
+        return self
+
+    @model_validator(mode="after")
     def _keys_are_distinct(self) -> "IssuerSettings":
-        for setting, kids in (
-            ("assertion_keys", [key.kid for key in self.assertion_keys]),
-            ("d1_encryption_keys", [key.kid for key in self.d1_encryption_keys]),
-        ):
-            if len(set(kids)) < len(kids):
-                raise ValueError(f"{setting}: duplicate kid {kids[0]}")
+        _expect_distinct("assertion_keys", self.assertion_keys)
+        _expect_distinct("d1_encryption_keys", self.d1_encryption_keys)
         times = [key.active_from for key in self.d1_encryption_keys]
         if len(set(times)) < len(times):
             raise ValueError("d1_encryption_keys: active_from must differ between the two keys")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeAlias, cast
 
 import grpc
 import structlog
@@ -27,6 +27,8 @@ _SOON_SECONDS: Final = 30 * _DAY_SECONDS
 _OWN: Final = "tls_certificate_file"
 _EXPIRING: Final = (_OWN, "tls_client_ca_file", "tls_ca_file")
 _FILES: Final = (*_EXPIRING, "tls_key_file", "tls_key_passphrase_file")
+
+_ClientFiles: TypeAlias = tuple[Path | None, ...]
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +68,13 @@ class Certificates:
         self._presented: dict[str, str] = {}
         self.edge = self._context("edge", settings.edge, lambda: contexts.edge_context(settings.edge))
         """For the edge."""
-        self.d1 = self._client_certificates(settings)
+        by_files = self._client_certificates(settings)
+        self.d1_common = by_files.get(_client_files(settings.d1))
+        """For connections to D1 of all issuers without their own; None if there are no such issuers."""
+        self.d1 = {
+            issuer_id: by_files[_client_files(settings.d1 if issuer.tls_certificate_file is None else issuer)]
+            for issuer_id, issuer in settings.issuers.items()
+        }
         """For connections to D1, by issuer id. Issuers with the same files have the same one."""
         threeds = settings.threeds
         self.threeds = (
@@ -131,19 +139,15 @@ class Certificates:
         self._watch(_files(table, settings), renew)
         return renewed
 
-    def _client_certificates(self, settings: Settings) -> Mapping[str, ClientCertificate]:
-        by_files: dict[tuple[Path | None, ...], ClientCertificate] = {}
+    def _client_certificates(self, settings: Settings) -> Mapping[_ClientFiles, ClientCertificate]:
+        by_files: dict[_ClientFiles, ClientCertificate] = {}
         owners: dict[str, D1Settings | IssuerSettings] = {"d1": settings.d1}
         owners |= {f"issuers.{issuer_id}": issuer for issuer_id, issuer in settings.issuers.items()}
         for table, owner in owners.items():
             files = _client_files(owner)
             if owner.tls_certificate_file is not None and files not in by_files:
                 by_files[files] = self._client_certificate(table, settings.d1, owner)
-        common = _client_files(settings.d1)
-        return {
-            issuer_id: by_files[common if issuer.tls_certificate_file is None else _client_files(issuer)]
-            for issuer_id, issuer in settings.issuers.items()
-        }
+        return by_files
 
     def _client_certificate(self, table: str, d1: D1Settings, owner: D1Settings | IssuerSettings) -> ClientCertificate:
         renewed = _RenewedContext()
@@ -242,7 +246,7 @@ def _files(table: str, settings: object, *names: str) -> dict[str, Path]:
     return {f"{table}.{name}": file for name, file in files.items() if file is not None}
 
 
-def _client_files(owner: D1Settings | IssuerSettings) -> tuple[Path | None, ...]:
+def _client_files(owner: D1Settings | IssuerSettings) -> _ClientFiles:
     return owner.tls_certificate_file, owner.tls_key_file, owner.tls_key_passphrase_file
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from gateway.settings import Settings
+from gateway.settings import AggregatorSettings, Settings
 from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
@@ -89,13 +89,18 @@ _COMMON_NAMES = {"SANDBOX001": "TLSMA-ECDSA/PPR/SANDBOX", SECOND_ISSUER: "TLSMA-
 
 
 @pytest.fixture(scope="module")
-async def strict_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
-    """A D1 that knows two issuers, each by its own client certificate."""
+async def shared_strict_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
     async with Sandbox.start(tmp_path_factory.mktemp("strict") / "keys") as started:
-        for issuer_id, common_name in _COMMON_NAMES.items():
-            started.issuers.put(issuer_id, common_name=common_name)
         prepare(started.store)
         yield started
+
+
+@pytest.fixture
+def strict_sandbox(shared_strict_sandbox: Sandbox) -> Sandbox:
+    """A D1 that knows two issuers, each by its own client certificate."""
+    for issuer_id, common_name in _COMMON_NAMES.items():
+        shared_strict_sandbox.issuers.put(issuer_id, common_name=common_name)
+    return shared_strict_sandbox
 
 
 async def _outcomes(sandbox: Sandbox, used: Settings) -> dict[str, str]:
@@ -126,3 +131,29 @@ async def test_each_issuers_calls_and_tokens_go_over_its_own_client_certificate(
     for refusal in (await _outcomes(strict_sandbox, used)).values():
         assert refusal.startswith("Nothing was sent, because no access token could be obtained.")
         assert refusal.endswith("(HTTP 403): The client certificate is not the issuer's")
+
+
+async def test_one_token_of_their_aggregator_serves_all_its_issuers(strict_sandbox: Sandbox, tmp_path: Path) -> None:
+    issuers, pki = strict_sandbox.issuers, strict_sandbox.pki
+    issuers.put_aggregator("AGGREGATOR", common_name=_COMMON_NAMES["SANDBOX001"])
+    for issuer_id, common_name in _COMMON_NAMES.items():
+        issuers.put(issuer_id, common_name=common_name, aggregator_id="AGGREGATOR")
+    strict_sandbox.tokens.expire_all()
+    used = settings_for(
+        strict_sandbox, tmp_path, second_issuer=True, clients={SECOND_ISSUER: pki.second_gateway_client}
+    )
+    signers = used.issuers["SANDBOX001"].assertion_keys
+    refusals = await _outcomes(strict_sandbox, used)
+    assert all("no access token could be obtained" in refusal for refusal in refusals.values())
+    changes = {
+        "aggregators": {"AGGREGATOR": AggregatorSettings(assertion_keys=signers)},
+        "issuers": {
+            issuer_id: issuer.model_copy(update={"assertion_keys": (), "aggregator": "AGGREGATOR"})
+            for issuer_id, issuer in used.issuers.items()
+        },
+    }
+
+    outcomes = await _outcomes(strict_sandbox, used.model_copy(update=changes))
+
+    assert set(outcomes.values()) == {"OK"}
+    assert len(strict_sandbox.tokens._issued) == 1

@@ -4,7 +4,7 @@ from adapters.d1.api.cards import D1CardIssuer
 from adapters.d1.api.client import D1Client, Identity, connect
 from adapters.d1.api.consumers import D1Authenticators, D1Consumers
 from adapters.d1.api.jwe import D1CardDataEncryption
-from adapters.d1.api.keys import EncryptionKey, IssuerKeys
+from adapters.d1.api.keys import EncryptionKey, IssuerKeys, check_assertion_keys
 from adapters.d1.api.operations import D1OperationHistory
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "EncryptionKey",
     "Identity",
     "IssuerKeys",
+    "check_assertion_keys",
     "connect",
 ]

@@ -171,6 +171,7 @@ async def connect(
     identities: Mapping[str, Identity],
     meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
     *,
+    common: Identity | None = None,
     assertion_audience: str | None = None,
 ) -> AsyncIterator[D1Client]:
     """Connect to one D1 environment for as long as the context lasts.
@@ -180,16 +181,17 @@ async def connect(
         keys: Keys by issuer id.
         identities: Identities by issuer id. Issuers with the same one share its connections and circuit breaker.
         meter: Receives requests, retries and circuit breaker states.
+        common: The identity with which tokens of aggregators are fetched; None if no issuer has an aggregator.
         assertion_audience: The ``aud`` claim of assertions; None to leave it out.
 
     Raises:
-        ValueError: HTTPS without a TLS context.
+        ValueError: HTTPS without a TLS context, or an aggregator without a common identity.
     """
     async with AsyncExitStack() as stack:
-        owners: dict[Identity, list[str]] = {}
+        owners: dict[Identity, list[str]] = {} if common is None else {common: []}
         for issuer_id, identity in identities.items():
             owners.setdefault(identity, []).append(issuer_id)
-        connections: dict[str, HttpExchange] = {}
+        exchanges: dict[Identity, HttpExchange] = {}
         for identity, issuer_ids in owners.items():
             http = HttpExchange(
                 D1,
@@ -199,8 +201,14 @@ async def connect(
                 client_certificate=identity.describe,
                 issuer_ids=() if identity.is_common else issuer_ids,
             )
-            await stack.enter_async_context(aclosing(http))
-            connections |= dict.fromkeys(issuer_ids, http)
-        source = TokenSource(connections, keys, settings, assertion_audience=assertion_audience)
+            exchanges[identity] = await stack.enter_async_context(aclosing(http))
+        connections = {issuer_id: exchanges[identity] for issuer_id, identity in identities.items()}
+        source = TokenSource(
+            connections,
+            keys,
+            settings,
+            common=None if common is None else exchanges[common],
+            assertion_audience=assertion_audience,
+        )
         tokens = await stack.enter_async_context(aclosing(source))
         yield D1Client(connections, tokens, keys)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from joserfc.jwk import ECKey
 
-__all__ = ["EncryptionKey", "IssuerKeys"]
+__all__ = ["EncryptionKey", "IssuerKeys", "check_assertion_keys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +29,19 @@ class IssuerKeys:
     """
 
     assertion_keys: Sequence[ECKey]
-    """The issuer's private signing keys (ES256), in the order in which they are tried. D1 holds the public half of at
-    least one."""
+    """The private signing keys (ES256) of the issuer or its aggregator, in the order in which they are tried. D1 holds
+    the public half of at least one."""
     d1_encryption_keys: Sequence[EncryptionKey]
     """D1's public keys for card data, in any order."""
     clock: Callable[[], float] = time.time
     """Time in seconds since 1970 (UTC)."""
+    aggregator_id: str = ""
+    """The aggregator whose token serves the issuer; all its issuers have the same assertion keys. Empty if the issuer
+    has a token of its own."""
 
     def __post_init__(self) -> None:
         """Reject at start-up what would fail during a call."""
-        for key in self.assertion_keys:
-            _check("assertion_keys", key, use="sig")
-            if not key.is_private:
-                raise ValueError("assertion_keys: expected private keys.")
+        check_assertion_keys(self.assertion_keys)
         for each in self.d1_encryption_keys:
             _check("d1_encryption_keys", each.key, use="enc")
             if each.key.is_private:
@@ -65,6 +65,18 @@ class IssuerKeys:
         assertion = ", ".join(f"<kid {key.kid!r}>" for key in self.assertion_keys)
         encryption = ", ".join(f"<kid {each.key.kid!r}>" for each in self.d1_encryption_keys)
         return f"IssuerKeys(assertion_keys=[{assertion}], d1_encryption_keys=[{encryption}])"
+
+
+def check_assertion_keys(keys: Sequence[ECKey]) -> None:
+    """Reject keys that cannot sign assertions.
+
+    Raises:
+        ValueError: As for `IssuerKeys`.
+    """
+    for key in keys:
+        _check("assertion_keys", key, use="sig")
+        if not key.is_private:
+            raise ValueError("assertion_keys: expected private keys.")
 
 
 def _check(name: str, key: ECKey, *, use: str) -> None:

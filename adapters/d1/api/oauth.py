@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import structlog
@@ -46,19 +46,20 @@ _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _log = structlog.get_logger(__name__)
 
 
-def sign_assertion(issuer_id: str, key: ECKey, audience: str | None, now: float) -> str:
-    """Sign the JWT that the issuer exchanges for a token (RFC 7523 section 3).
+def sign_assertion(subject: str, key: ECKey, audience: str | None, now: float) -> str:
+    """Sign the JWT that an issuer or an aggregator exchanges for a token (RFC 7523 section 3).
 
     Args:
-        issuer_id: Value of ``iss`` and ``sub``.
-        key: Assertion key of the issuer.
+        subject: Value of ``iss`` and ``sub``: the id of the issuer or the aggregator (D1 API: get OAuth 2.0 access
+            token).
+        key: Its assertion key.
         audience: Value of ``aud``; None to leave it out.
         now: Time in seconds since 1970 (UTC).
     """
     issued = int(now)
     claims: dict[str, Any] = {
-        "iss": issuer_id,
-        "sub": issuer_id,
+        "iss": subject,
+        "sub": subject,
         "iat": issued,
         "exp": issued + _ASSERTION_LIFETIME_SECONDS,
         "jti": str(uuid.uuid4()),
@@ -80,8 +81,12 @@ class _Token:
 
 @dataclass(slots=True)
 class _Cache:
-    """State of one issuer: its keys, its token, and the fetch of the next one if it is running."""
+    """State of an issuer, or of an aggregator for all its issuers: keys, token, running fetch of the next one."""
 
+    subject: str
+    """Id of the issuer or the aggregator."""
+    kind: Literal["issuer_id", "aggregator_id"]
+    """What `subject` is, in the log."""
     http: HttpExchange
     """Sends the requests for tokens."""
     assertion_keys: Sequence[ECKey]
@@ -92,14 +97,20 @@ class _Cache:
     """Why the last request of the latest fetch failed."""
     refusal: str = ""
     """Why D1 refused the last assertion, in its words; empty if it did not."""
-    accepted: str = field(default="", repr=False)
-    """The token that D1 accepted last."""
     next_discard: float = 0.0
     """When a token that D1 never accepted may be replaced, on the source's monotonic clock."""
 
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose state it is, for the log."""
+        return {self.kind: self.subject}
+
 
 class TokenSource:
-    """Access tokens of all issuers: cached, refreshed before they expire, fetched once at a time."""
+    """Access tokens of all issuers: cached, refreshed before they expire, fetched once at a time.
+
+    The issuers of an aggregator share one token.
+    """
 
     def __init__(
         self,
@@ -107,6 +118,7 @@ class TokenSource:
         keys: Mapping[str, IssuerKeys],
         settings: UpstreamSettings,
         *,
+        common: HttpExchange | None = None,
         assertion_audience: str | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -117,17 +129,33 @@ class TokenSource:
             connections: What sends requests, by issuer id: a token comes over its issuer's client certificate.
             keys: Keys by issuer id.
             settings: Settings with the time limit of a fetch.
+            common: What sends requests for the tokens of aggregators: not an issuer's own connections, so that a
+                certificate that D1 refuses stops no other issuer. None if no issuer has an aggregator.
             assertion_audience: The ``aud`` claim of assertions; None to leave it out.
             clock: Time in seconds since 1970 (UTC), for assertions.
             monotonic: Monotonic time in seconds, for the age of tokens.
+
+        Raises:
+            ValueError: There is an aggregator, but nothing to send its requests.
         """
         self._timeout_seconds = settings.total_timeout_seconds
         self._assertion_audience = assertion_audience
         self._clock = clock
         self._monotonic = monotonic
-        self._caches = {
-            issuer_id: _Cache(connections[issuer_id], of_issuer.assertion_keys) for issuer_id, of_issuer in keys.items()
-        }
+        # By issuer, because D1 may accept an aggregator's token for one issuer and reject it for another.
+        self._accepted: dict[str, str] = {}
+        self._caches: dict[str, _Cache] = {}
+        shared: dict[str, _Cache] = {}
+        for issuer_id, of_issuer in keys.items():
+            aggregator_id = of_issuer.aggregator_id
+            if not aggregator_id:
+                http = connections[issuer_id]
+                self._caches[issuer_id] = _Cache(issuer_id, "issuer_id", http, of_issuer.assertion_keys)
+                continue
+            if common is None:
+                raise ValueError("An aggregator's token needs a common connection.")
+            new = _Cache(aggregator_id, "aggregator_id", common, of_issuer.assertion_keys)
+            self._caches[issuer_id] = shared.setdefault(aggregator_id, new)
 
     async def get(self, issuer_id: str, correlation_id: str) -> str:
         """Return a token that is valid as far as known.
@@ -145,7 +173,8 @@ class TokenSource:
         cached = self.cached(issuer_id, correlation_id)
         if cached is not None:
             return cached
-        fetch = self._caches[issuer_id].fetch or self._start_fetch(issuer_id, correlation_id)
+        cache = self._caches[issuer_id]
+        fetch = cache.fetch or self._start_fetch(cache, correlation_id)
         fetched = await asyncio.shield(fetch)
         if isinstance(fetched, GatewayError):
             raise no_token(fetched)
@@ -163,18 +192,18 @@ class TokenSource:
         if cache.token is None or now >= cache.token.expiry_time:
             return None
         if now >= cache.token.refresh_time and cache.fetch is None:
-            self._start_fetch(issuer_id, correlation_id)
+            self._start_fetch(cache, correlation_id)
         return cache.token.value
 
     def accepted(self, issuer_id: str, token: str) -> None:
-        """Note that D1 accepted a token."""
-        self._caches[issuer_id].accepted = token
+        """Note that D1 accepted a token for an issuer."""
+        self._accepted[issuer_id] = token
 
     def discard(self, issuer_id: str, token: str) -> bool:
         """Discard a token that D1 rejected, unless it was replaced already.
 
-        A token that D1 never accepted, and that came in place of a rejected one, is kept for a while: D1 rejects the
-        issuer rather than the token.
+        A token that D1 never accepted for the issuer, and that came in place of a rejected one, is kept for a while: D1
+        rejects the issuer rather than the token.
 
         Returns:
             Whether another token may be had.
@@ -183,7 +212,7 @@ class TokenSource:
         if cache.token is None or cache.token.value != token:
             return True
         now = self._monotonic()
-        if cache.accepted != token and now < cache.next_discard:
+        if self._accepted.get(issuer_id) != token and now < cache.next_discard:
             return False
         cache.token = None
         cache.next_discard = now + _REJECTION_PAUSE_SECONDS
@@ -196,27 +225,25 @@ class TokenSource:
             fetch.cancel()
         await asyncio.gather(*fetches, return_exceptions=True)
 
-    def _start_fetch(self, issuer_id: str, correlation_id: str) -> asyncio.Task[_Token | GatewayError]:
-        fetch = asyncio.create_task(self._fetch(issuer_id, correlation_id), name=f"D1 token of {issuer_id}")
-        self._caches[issuer_id].fetch = fetch
-        return fetch
+    def _start_fetch(self, cache: _Cache, correlation_id: str) -> asyncio.Task[_Token | GatewayError]:
+        cache.fetch = asyncio.create_task(self._fetch(cache, correlation_id), name=f"D1 token of {cache.subject}")
+        return cache.fetch
 
-    async def _fetch(self, issuer_id: str, correlation_id: str) -> _Token | GatewayError:
+    async def _fetch(self, cache: _Cache, correlation_id: str) -> _Token | GatewayError:
         """Fetch a token into the cache.
 
         A failure is returned, not raised: perhaps no caller is left to receive it, and each of several callers needs
         its own exception.
         """
-        cache = self._caches[issuer_id]
         cache.failure = None
         try:
-            cache.token = await self._request(issuer_id, correlation_id)
+            cache.token = await self._request(cache, correlation_id)
         except GatewayError as error:
             if cache.token is not None:
                 cache.token = replace(cache.token, refresh_time=self._monotonic() + _REFRESH_PAUSE_SECONDS)
             _log.warning(
                 "token_fetch_failed",
-                issuer_id=issuer_id,
+                **cache.owner,
                 correlation_id=correlation_id,
                 reason=error.reason_name,
                 cause=cache.refusal or error.message,
@@ -227,17 +254,17 @@ class TokenSource:
         finally:
             cache.fetch = None
 
-    async def _request(self, issuer_id: str, correlation_id: str) -> _Token:
+    async def _request(self, cache: _Cache, correlation_id: str) -> _Token:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
 
         async def attempt() -> _Token:
             try:
-                return await self._exchange(issuer_id, correlation_id, deadline)
+                return await self._exchange(cache, correlation_id, deadline)
             except GatewayError as error:
-                self._caches[issuer_id].failure = error
+                cache.failure = error
                 raise
 
-        return await self._caches[issuer_id].http.retried(
+        return await cache.http.retried(
             attempt,
             method=TOKEN.method,
             endpoint=TOKEN.template,
@@ -246,25 +273,24 @@ class TokenSource:
             idempotent=True,
         )
 
-    async def _exchange(self, issuer_id: str, correlation_id: str, deadline: float) -> _Token:
+    async def _exchange(self, cache: _Cache, correlation_id: str, deadline: float) -> _Token:
         # A token's lifetime counts from before the request, so that it is never overestimated.
         requested = self._monotonic()
-        cache = self._caches[issuer_id]
         cache.refusal = ""
         for key in cache.assertion_keys:
-            response = await self._send(issuer_id, key, correlation_id, deadline)
+            response = await self._send(cache, key, correlation_id, deadline)
             if response.status not in _ASSERTION_REJECTED:
                 break
         if not response.succeeded and not response.is_foreign:
             cache.refusal = token_refusal(response)
         expect_success(response)
         token = _read_token(response, requested)
-        self._prefer(issuer_id, key)
+        _prefer(cache, key)
         return token
 
-    async def _send(self, issuer_id: str, key: ECKey, correlation_id: str, deadline: float) -> UpstreamResponse:
-        assertion = sign_assertion(issuer_id, key, self._assertion_audience, self._clock())
-        return await self._caches[issuer_id].http.send(
+    async def _send(self, cache: _Cache, key: ECKey, correlation_id: str, deadline: float) -> UpstreamResponse:
+        assertion = sign_assertion(cache.subject, key, self._assertion_audience, self._clock())
+        return await cache.http.send(
             TOKEN.method,
             TOKEN.path(),
             endpoint=TOKEN.template,
@@ -273,18 +299,13 @@ class TokenSource:
             deadline=deadline,
         )
 
-    def _prefer(self, issuer_id: str, key: ECKey) -> None:
-        """Try a key first from now on: D1 has just accepted it, and rejected those tried before."""
-        cache = self._caches[issuer_id]
-        first = cache.assertion_keys[0]
-        if key is not first:
-            cache.assertion_keys = [key, *(other for other in cache.assertion_keys if other is not key)]
-            _log.warning(
-                "assertion_key_switched",
-                issuer_id=issuer_id,
-                kid=key.kid,
-                refused_kid=first.kid,
-            )
+
+def _prefer(cache: _Cache, key: ECKey) -> None:
+    """Try a key first from now on: D1 has just accepted it, and rejected those tried before."""
+    first = cache.assertion_keys[0]
+    if key is not first:
+        cache.assertion_keys = [key, *(other for other in cache.assertion_keys if other is not key)]
+        _log.warning("assertion_key_switched", **cache.owner, kid=key.kid, refused_kid=first.kid)
 
 
 def _read_token(response: UpstreamResponse, requested: float) -> _Token:

@@ -37,7 +37,7 @@ def check_envelope(request: web.Request, issuers: Issuers) -> None:
     issuer_id = text(request.match_info, "issuerId", contract.ISSUER_ID)
     if issuer_id not in issuers:
         raise not_found("Issuer")
-    if request[TOKEN_SUBJECT] != issuer_id:
+    if not issuers.takes_token(issuer_id, request[TOKEN_SUBJECT]):
         raise unauthorized()
     if not issuers.takes_certificate(issuer_id, request[COMMON_NAME]):
         raise certificate_rejected()

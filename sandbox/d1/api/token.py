@@ -25,7 +25,7 @@ class AssertionVerifier:
         """Trust issuers.
 
         Args:
-            issuers: Those that ``iss`` and ``sub`` may name.
+            issuers: The issuers and aggregators that ``iss`` and ``sub`` may name.
             keys: The issuers' public keys by ``kid``; several during a rotation.
             clock: Returns the time, in seconds since 1970 (UTC).
         """
@@ -34,22 +34,22 @@ class AssertionVerifier:
         self._clock = clock
 
     def verify(self, assertion: str, common_name: str) -> str:
-        """Verify an assertion: ES256 with a registered key, ``iss`` and ``sub`` an issuer, ``exp`` within 15 minutes.
+        """Verify an assertion: ES256 with a registered key, a known ``iss`` and ``sub``, ``exp`` within 15 minutes.
 
         Args:
             assertion: The assertion.
-            common_name: Common name of the client certificate, which must be the issuer's.
+            common_name: Common name of the client certificate, which must be that of the issuer or the aggregator.
 
         Returns:
-            The issuer's id.
+            The id of the issuer or the aggregator.
 
         Raises:
-            D1Error: The assertion is invalid, or comes over another issuer's connection.
+            D1Error: The assertion is invalid, or comes over another one's connection.
         """
         claims = self._verified_claims(assertion)
         subject = claims.get("sub")
-        if not isinstance(subject, str) or subject not in self._issuers or claims.get("iss") != subject:
-            raise _rejected("iss and sub must be the issuer")
+        if not isinstance(subject, str) or not self._issuers.may_get_token(subject) or claims.get("iss") != subject:
+            raise _rejected("iss and sub must be the issuer, or its aggregator")
         if not self._issuers.takes_certificate(subject, common_name):
             raise certificate_rejected()
         expiry = claims.get("exp")

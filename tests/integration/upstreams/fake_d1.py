@@ -114,16 +114,17 @@ class Tokens:
 
 
 @asynccontextmanager
-async def tokens_at(d1: FakeD1, *signers: ECKey) -> AsyncIterator[Tokens]:
-    """Fetch tokens for two issuers from a D1, with assertions by these keys."""
+async def tokens_at(d1: FakeD1, *signers: ECKey, aggregator_id: str = "") -> AsyncIterator[Tokens]:
+    """Fetch tokens for two issuers, or for their aggregator, from a D1, with assertions by these keys."""
     settings = UpstreamSettings(base_url=d1.url)
-    keys = IssuerKeys(signers or [ASSERTION_KEY], KEYS[ISSUER].d1_encryption_keys)
+    keys = IssuerKeys(signers or [ASSERTION_KEY], KEYS[ISSUER].d1_encryption_keys, aggregator_id=aggregator_id)
     monotonic = SimpleNamespace(now=1000.0)
     async with aclosing(HttpExchange(D1, settings, None)) as http:
         source = TokenSource(
             {ISSUER: http, OTHER_ISSUER: http},
             {ISSUER: keys, OTHER_ISSUER: keys},
             settings,
+            common=http,
             assertion_audience="https://api.d1.example",
             clock=lambda: 1_700_000_000.9,
             monotonic=lambda: monotonic.now,

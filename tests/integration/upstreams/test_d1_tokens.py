@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from adapters.d1.api import D1CardIssuer
 from gateway.errors import GatewayError
-from tests.integration.upstreams.fake_d1 import ASSERTION_KEY, SUSPEND, FakeD1, Tokens, tokens_at
+from tests.integration.upstreams.fake_d1 import ASSERTION_KEY, OTHER_ISSUER, SUSPEND, FakeD1, Tokens, tokens_at
 from tests.integration.upstreams.fake_upstream import ISSUER, Seen, call, failure_of, kind_of, reply
 
 LIFETIME = 900
@@ -258,3 +258,63 @@ async def test_closing_ends_a_fetch_that_still_runs(d1: FakeD1) -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await waiter
+
+
+@pytest.fixture
+async def shared(d1: FakeD1) -> AsyncIterator[Tokens]:
+    """The tokens of two issuers with one aggregator."""
+    async with tokens_at(d1, aggregator_id="AGGREGATOR") as source:
+        yield source
+
+
+async def test_the_issuers_of_an_aggregator_share_one_token_in_its_name(d1: FakeD1, shared: Tokens) -> None:
+    d1.token_gate.clear()
+    waiters = [asyncio.create_task(shared.get(issuer)) for issuer in (ISSUER, OTHER_ISSUER) for _ in range(5)]
+    await d1.arrived(1)
+    d1.token_gate.set()
+
+    assert set(await asyncio.gather(*waiters)) == set(d1.tokens)
+    (seen,) = d1.token_calls
+    claims = json.loads(verified(seen).payload)
+    assert (claims["iss"], claims["sub"]) == ("AGGREGATOR", "AGGREGATOR")
+    shared.clock.now += 0.81 * LIFETIME
+    for issuer in (ISSUER, OTHER_ISSUER):
+        assert await shared.get(issuer) == d1.tokens[0]
+    await shared.idle()
+    assert {await shared.get(issuer) for issuer in (ISSUER, OTHER_ISSUER)} == {d1.tokens[1]}
+    assert len(d1.token_calls) == 2
+
+
+async def test_a_token_of_an_aggregator_that_one_issuer_discards_is_replaced_for_all(
+    d1: FakeD1, shared: Tokens
+) -> None:
+    old = await shared.get()
+    shared.source.accepted(ISSUER, old)
+    assert shared.source.discard(ISSUER, old)
+    assert shared.source.discard(OTHER_ISSUER, old), "it is replaced already"
+
+    assert await shared.get() == await shared.get(OTHER_ISSUER) == d1.tokens[1]
+
+
+async def test_an_issuer_that_d1_rejects_does_not_replace_the_aggregators_token_again_and_again(
+    d1: FakeD1, shared: Tokens
+) -> None:
+    for _ in range(20):
+        token = await shared.get()
+        shared.source.accepted(OTHER_ISSUER, token)
+        shared.source.discard(ISSUER, token)
+    assert len(d1.token_calls) == 2
+
+    shared.clock.now += 5
+    assert shared.source.discard(ISSUER, await shared.get())
+    assert shared.source.discard(OTHER_ISSUER, d1.tokens[-1])
+
+
+async def test_a_failed_fetch_of_an_aggregators_token_names_it_in_the_log(d1: FakeD1, shared: Tokens) -> None:
+    d1.token_reply = reply({"error": "invalid_grant"}, 400)
+    with capture_logs() as lines:
+        await failure_of(shared.get(OTHER_ISSUER))
+
+    (line,) = lines
+    assert (line["event"], line["aggregator_id"]) == ("token_fetch_failed", "AGGREGATOR")
+    assert "issuer_id" not in line

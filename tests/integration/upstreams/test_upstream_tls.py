@@ -155,3 +155,29 @@ async def test_a_refused_certificate_of_one_issuer_stops_the_calls_of_no_other(p
 
 def call_of(issuer_id: str) -> Call:
     return replace(call(), issuer_id=issuer_id)
+
+
+async def test_an_aggregators_token_comes_over_the_common_certificate_whatever_its_issuers_present(
+    pki: Pki, strangers: Pki
+) -> None:
+    common = Identity(client_context(pki.gateway_client, pki.server_ca))
+    refused = Identity(client_context(strangers.gateway_client, pki.server_ca), is_common=False)
+    own = Identity(client_context(pki.second_gateway_client, pki.server_ca), is_common=False)
+    keys = dict.fromkeys((ISSUER, "ISSUER0002"), replace(KEYS[ISSUER], aggregator_id="AGGREGATOR"))
+    meter = Circuits()
+    server = server_context(pki.d1_server, pki.gateway_client_ca)
+    # Later versions let the client send its request before they refuse.
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with running(FakeD1(tls=server)) as fake:
+        settings = UpstreamSettings(base_url=fake.url, max_attempts=1)
+        identities = {ISSUER: refused, "ISSUER0002": own}
+        async with connect(settings, keys, identities, meter, common=common) as client:
+            cards = D1CardIssuer(client)
+            error = await failure_of(cards.suspend_card(SUSPEND, call_of(ISSUER)))
+            await cards.suspend_card(SUSPEND, call_of("ISSUER0002"))
+        with pytest.raises(ValueError, match="aggregator"):
+            await connect(settings, keys, identities).__aenter__()
+
+    assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
+    assert (len(fake.token_calls), len(fake.calls)) == (1, 1)
+    assert meter.states == {"": "closed", ISSUER: "closed", "ISSUER0002": "closed"}

@@ -73,4 +73,57 @@ def test_no_key_at_all_is_refused(files: Files, kind: str, left: str) -> None:
 
     (mistake,) = mistakes_of(files.toml)
 
-    assert mistake.startswith(f"issuers.ISSUER0001.{kind} ")
+    assert mistake.startswith("issuers.ISSUER0001")
+    assert kind in mistake
+
+
+_AGGREGATOR = '[[aggregators.{}.assertion_keys]]\nfile = "{{private}}"\nkid = "assertion-1"\n'
+
+
+def aggregated(files: Files, named: str, rest: str) -> str:
+    """Write settings whose issuer names an aggregator instead of keys; return them."""
+    text = files.write(rest=rest).read_text()
+    own = files.filled('[[issuers."ISSUER0001".assertion_keys]]\nfile = "{private}"\nkid = "assertion-1"\n')
+    assert own in text
+    text = text.replace(own, f'[issuers."ISSUER0001"]\naggregator = "{named}"\n')
+    files.toml.write_text(text)
+    return text
+
+
+def test_an_issuer_may_leave_assertions_to_an_aggregator(files: Files) -> None:
+    aggregated(files, "AGGREGATOR", _AGGREGATOR.format("AGGREGATOR"))
+
+    settings = load(files.toml)
+
+    assert settings.issuers["ISSUER0001"].aggregator == "AGGREGATOR"
+    assert [key.kid for key in settings.aggregators["AGGREGATOR"].assertion_keys] == ["assertion-1"]
+    files.toml.write_text(effective(settings))
+    assert load(files.toml) == settings
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [
+        (_AGGREGATOR.format("ANOTHER"), "issuers.ISSUER0001.aggregator: there is no table [aggregators.AGGREGATOR]"),
+        (_AGGREGATOR.format("AGGREGATOR") + assertion_key("assertion-1"), "set either assertion_keys or aggregator"),
+        ("[aggregators.AGGREGATOR]\nassertion_keys = []\n", "aggregators.AGGREGATOR.assertion_keys "),
+        (_AGGREGATOR.format("AGGREGATOR") * 2, "duplicate kid assertion-1"),
+        (_AGGREGATOR.format("AGGREGATOR") * 3, "expected one or two keys"),
+    ],
+    ids=["an unknown one", "and keys of its own", "without keys", "the same key twice", "three keys"],
+)
+def test_an_aggregator_that_cannot_sign_for_the_issuer_is_refused(files: Files, rest: str, fault: str) -> None:
+    aggregated(files, "AGGREGATOR", rest)
+
+    assert any(fault in mistake for mistake in mistakes_of(files.toml))
+
+
+def test_an_aggregator_needs_the_common_client_certificate(files: Files) -> None:
+    text = aggregated(files, "AGGREGATOR", _AGGREGATOR.format("AGGREGATOR"))
+    certificate = files.filled('tls_certificate_file = "{public}"\ntls_key_file = "{private}"\n')
+    table = '[issuers."ISSUER0001"]\n'
+    files.toml.write_text(text.replace(f"[d1]\n{certificate}", "[d1]\n").replace(table, table + certificate))
+
+    (mistake,) = mistakes_of(files.toml)
+
+    assert "aggregators: their tokens require d1.tls_certificate_file" in mistake
