@@ -124,6 +124,19 @@ async def test_a_request_in_flight_is_retried_after_the_pause_with_what_is_left_
     assert first <= 9
 
 
+async def test_a_pause_that_outlasts_the_deadline_is_left_to_the_caller(stand_in: Scripted, *, blocking: bool) -> None:
+    stand_in.answers.append(
+        error(error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT, error_pb2.ERROR_OUTCOME_NOT_SENT, retry_seconds=14.5)
+    )
+    began = time.monotonic()
+    with pytest.raises(errors.GatewayError) as caught:
+        await call(stand_in, "create_card", CREATE, blocking=blocking, deadline_seconds=9)
+    assert time.monotonic() - began < 5
+    assert caught.value.retry_after_seconds == 14.5
+    assert caught.value.request_id is not None
+    assert len(stand_in.calls) == 1
+
+
 async def test_attempts_are_limited(stand_in: Scripted, *, blocking: bool) -> None:
     stand_in.answers += [UNREACHABLE for _ in range(9)]
     with pytest.raises(errors.UnavailableError):
