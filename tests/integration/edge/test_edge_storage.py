@@ -1,6 +1,7 @@
 """A 204 means that a notification is on disk, whole and once; any other status that it is not."""
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -108,6 +109,8 @@ async def test_what_was_stored_before_a_restart_is_still_a_duplicate_after_it(ca
         closing(sqlite3.connect(folder / "d1-gateway.db")) as copy,
     ):
         database.backup(copy)
+    # Two files belong to a backup.
+    shutil.copy(caller.running.event_log.with_name("d1-gateway.db.key"), folder)
     sandbox = caller.running.sandbox
     async with running_gateway(sandbox, settings_for(sandbox, folder)) as restored:
         caller.running = restored
