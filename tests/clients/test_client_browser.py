@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d1_gateway_client.browser import CRes, FormFieldError, parse_cres, parse_method_completion
+from d1_gateway_client.browser import CRes, FormFieldError, MethodCompletion, parse_cres, parse_method_completion
 from gateway.threeds.rules.tables import VERSIONS, table
 
 TRANSACTION = "d461f105-1792-407f-95ff-9a496fd918a9"
@@ -133,9 +133,17 @@ def test_what_is_no_cres_is_refused_without_being_quoted(changes: dict[str, obje
 def test_a_completion_of_the_3ds_method_names_its_transaction(transaction: str) -> None:
     field = padded({"threeDSServerTransID": transaction})
 
-    assert parse_method_completion(field) == TRANSACTION
-    assert parse_method_completion(field.rstrip("=")) == TRANSACTION
-    assert parse_method_completion(f" {field}=\r\n") == TRANSACTION
+    for written in (field, field.rstrip("="), f" {field}=\r\n"):
+        assert parse_method_completion(written) == MethodCompletion(TRANSACTION)
+
+
+def test_what_a_completion_of_the_3ds_method_has_beyond_its_transaction_is_kept() -> None:
+    beyond = {"fromTheFuture": {"a": 1}, "threeDSMethodStatus": None}
+
+    read = parse_method_completion(padded({"threeDSServerTransID": TRANSACTION} | beyond))
+
+    assert read == MethodCompletion(TRANSACTION, unrecognized=beyond)
+    assert "fromTheFuture" not in repr(read)
 
 
 @pytest.mark.parametrize("transaction", [None, 7, "", SECRET, ["a"], {"a": 1}])

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from d1_gateway_client.browser import CRes, parse_cres, parse_method_completion
+from d1_gateway_client.browser import CRes, MethodCompletion, parse_cres, parse_method_completion
 from gateway.settings import Settings
 from issuer.threeds.v1 import areq_pb2, codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
@@ -114,7 +114,7 @@ class Authenticating:
             return codes_pb2.COMPLETION_INDICATOR_NOT_COMPLETED
         assert page.form.action == METHOD_URL
         completed = parse_method_completion(page.form.fields["threeDSMethodData"])
-        assert completed == found.three_ds_server_trans_id
+        assert completed == MethodCompletion(found.three_ds_server_trans_id)
         return codes_pb2.COMPLETION_INDICATOR_COMPLETED
 
     async def begin_challenge(self, challenge: threeds.BrowserChallenge) -> Page:

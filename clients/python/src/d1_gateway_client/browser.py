@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
-__all__ = ["CRes", "FormFieldError", "parse_cres", "parse_method_completion"]
+__all__ = ["CRes", "FormFieldError", "MethodCompletion", "parse_cres", "parse_method_completion"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,16 @@ class CRes:
     type than specified."""
 
 
+@dataclass(frozen=True, slots=True)
+class MethodCompletion:
+    """The ACS's notice that the 3DS Method is done (EMV 3DS: 3DS Method handling)."""
+
+    three_ds_server_trans_id: str
+    """In lower case."""
+    unrecognized: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """What came beyond the transaction id, unchanged."""
+
+
 def parse_cres(cres: str) -> CRes:
     """Read what the browser posts to the AReq's ``notification_url`` after a challenge.
 
@@ -76,23 +86,21 @@ def parse_cres(cres: str) -> CRes:
     return parsed
 
 
-def parse_method_completion(three_ds_method_data: str) -> str:
+def parse_method_completion(three_ds_method_data: str) -> MethodCompletion:
     """Read what the browser posts to the ``three_ds_method_notification_url`` when the 3DS Method is done.
 
     Args:
         three_ds_method_data: The form field ``threeDSMethodData``.
 
-    Returns:
-        The ``three_ds_server_trans_id``, in lower case.
-
     Raises:
         FormFieldError: The field contains no completion.
     """
-    transaction = _decode(three_ds_method_data).get("threeDSServerTransID")
+    message = _decode(three_ds_method_data)
     try:
-        return str(UUID(transaction))
+        transaction = str(UUID(message.pop("threeDSServerTransID", None)))
     except (AttributeError, TypeError, ValueError):
         raise FormFieldError("the 3DS Method completion has no transaction id") from None
+    return MethodCompletion(transaction, message)
 
 
 def _decode(form_field: str) -> dict[str, Any]:
