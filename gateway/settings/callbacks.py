@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from gateway.settings.types import Seconds, Table
 
@@ -20,7 +20,7 @@ def _documented(status: int) -> int:
     return status
 
 
-_ErrorStatus = Annotated[int, AfterValidator(_documented)]
+_ErrorStatus = Annotated[int, AfterValidator(_documented), WithJsonSchema({"type": "integer", "enum": [*_STATUSES]})]
 _MaxHandlers = Annotated[int, Field(ge=1, le=10)]
 _ErrorText = Annotated[str, StringConstraints(max_length=256)]
 
@@ -31,7 +31,7 @@ class CallbackPolicySettings(Table):
     deadline_seconds: _Deadline = 2.0
     """Time for handlers, all attempts together. D1 applies a timeout that it does not disclose."""
     fallback_status: _ErrorStatus = 500
-    """HTTP status for D1 if no handler replies in time: 400, 403, 404 or 500."""
+    """HTTP status for D1 if no handler replies in time."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status; 403 has none."""
     max_handlers: _MaxHandlers = 1
@@ -57,8 +57,8 @@ class ResultPollSettings(Table):
     deadline_seconds: _Deadline = 2.0
     """Time for handlers, all attempts together, from the same moment."""
     fallback_status: _ErrorStatus | None = None
-    """HTTP status for D1 if no handler replies in time, and no result is reported: 400, 403, 404 or 500. Unset: D1 gets
-    the result "pending"."""
+    """HTTP status for D1 if no handler replies in time, and no result is reported. Unset: D1 gets the result
+    "pending"."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status; 403 has none."""
     max_handlers: _MaxHandlers = 2

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.settings import Settings
 from issuer.callback.v1 import messages_pb2 as callback
@@ -284,7 +285,10 @@ async def test_without_a_result_the_answer_is_pending_or_the_fallback_when_the_t
         async with running_gateway(sandbox, used) as running:
             authn, clock = _Authentication(running), asyncio.get_running_loop().time
             began = clock()
-            polled = await authn.poll(status=status)
+            with capture_logs() as logged:
+                polled = await authn.poll(status=status)
+            errors = [entry["error"] for entry in logged if entry["event"] == "callback_rejected"]
+            assert errors == ([] if answer else ["no answer in time"])
             assert polled == (answer and answer | {"authenticationId": authn.id})
             assert clock() - began >= 0.3
             await authn.complete()

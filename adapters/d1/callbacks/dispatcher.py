@@ -70,7 +70,8 @@ class CallbackDispatcher:
             )
         received[CALLBACK_OUTCOME] = outcome_of(reply)
         if isinstance(reply, CallbackOutcome):
-            raise NoReplyError(policy.fallback_status, _sent(policy.fallback_status, policy.fallback_error))
+            sent = _sent(policy.fallback_status, policy.fallback_error)
+            raise NoReplyError(policy.fallback_status, sent, logged=policy.fallback_error)
         if reply.WhichOneof("response") == "refusal":
             status, text = _DECLINED[reply.refusal.reason]
             sent = _sent(status, reply.refusal.message or text)
