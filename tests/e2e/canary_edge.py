@@ -112,7 +112,14 @@ class Edge:
 
     def _callbacks(self) -> dict[str, _Callback]:
         canaries = self._canaries
-        purchase = {"merchantName": "Shop", "purchaseAmount": "100", "cardholder": canaries["cardholder name"]}
+        # The last two have another form than D1 documents.
+        purchase = {
+            "merchantName": "Shop",
+            "purchaseAmount": 100,
+            "cardholder": canaries["cardholder name"],
+            "acsTransId": [canaries["PAN"]],
+            "purchaseDate": {"ordered": canaries["account number"]},
+        }
         otp = {"value": canaries["OTP"], "reason": canaries["reason"], "hint": canaries["unknown field"]}
         delivery = {"otp": otp, "panSuffix": canaries["PAN suffix"], "threeDSDetails": purchase}
         operation = {"operationId": "op-1", "status": "SUCCESSFUL", "startTime": "2026-01-31T14:13:12Z"}
