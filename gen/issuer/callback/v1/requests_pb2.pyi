@@ -194,8 +194,8 @@ Global___CardCredentialsRequest: _TypeAlias = CardCredentialsRequest  # noqa: Y0
 @_typing.final
 class ThreeDSTransaction(_message.Message):
     """Purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if D1
-    does not send it. Of a value that D1 sends under several names, the first that is not empty is here, and the others are
-    in `unrecognized`.
+    does not send it. Amount, currency and exponent may be whole numbers at D1; then their digits are here. Of a value that
+    D1 sends under several names, the first that is not empty is here, and the others are in `unrecognized`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -213,9 +213,7 @@ class ThreeDSTransaction(_message.Message):
     merchant_name: _builtins.str
     """The merchant's name."""
     purchase_amount: _builtins.str
-    """The amount in minor units of the currency. A whole number of D1 is its digits; any other is in `unrecognized`, as
-    with the currency and the exponent.
-    """
+    """The amount in minor units of the currency. Empty if D1 sends a number with a fraction, which is in `unrecognized`."""
     purchase_currency: _builtins.str
     """The currency: three digits of ISO 4217, without leading zeros if D1 sends a number."""
     purchase_exponent: _builtins.str

@@ -913,8 +913,8 @@ default_message_pool.register_message("issuer.callback.v1", "ReplyViolation", Re
 class ThreeDsTransaction(betterproto2.Message):
     """
     Purchase that a one-time password or an authentication is for. All fields are D1's texts, unchanged, each empty if D1
-    does not send it. Of a value that D1 sends under several names, the first that is not empty is here, and the others are
-    in `unrecognized`.
+    does not send it. Amount, currency and exponent may be whole numbers at D1; then their digits are here. Of a value that
+    D1 sends under several names, the first that is not empty is here, and the others are in `unrecognized`.
     """
 
     acs_trans_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -929,8 +929,7 @@ class ThreeDsTransaction(betterproto2.Message):
 
     purchase_amount: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
     """
-    The amount in minor units of the currency. A whole number of D1 is its digits; any other is in `unrecognized`, as
-    with the currency and the exponent.
+    The amount in minor units of the currency. Empty if D1 sends a number with a fraction, which is in `unrecognized`.
     """
 
     purchase_currency: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
