@@ -13,7 +13,8 @@ from d1_gateway_client import AsyncGatewayClient, Options
 from d1_gateway_client.cli.descriptors import methods
 from d1_gateway_client.cli.rpc_names import find
 from sandbox import Sandbox
-from sandbox.d1.model.contract import CardState
+from sandbox.d1.model.contract import CardState, InitialState
+from sandbox.d1.model.store import CardDetails
 from tests.e2e.command import CLIENT, Ended, d1_gateway, ended, invoked, running
 
 _PAN = "4970101234567890"
@@ -62,6 +63,17 @@ async def test_a_response_is_printed_as_the_contract_has_it(caller: Mapping[str,
     assert (response["enrolled"], response["crd"]["acsInfoInd"]) == (True, ["01", "02"])
     assert response["threeDSServerTransID"] == response["crd"]["threeDSServerTransID"]
     assert (nothing.status, json.loads(nothing.stdout)) == (0, {})
+
+
+async def test_the_card_that_follows_another_is_named(shared_sandbox: Sandbox, caller: Mapping[str, str]) -> None:
+    details = CardDetails("consumer_1", "full", InitialState.ACTIVE)
+    shared_sandbox.store.add_consumer(details.consumer_id)
+    old = shared_sandbox.store.create(details).card_id
+    replaced = await _call("CardService/ReplaceCard", {"cardId": old, "reasonCode": "CARD_LOST"}, environment=caller)
+
+    new = json.loads(replaced.stdout)["cardId"]
+    cards = shared_sandbox.store
+    assert (cards.card(old).state, cards.card(new).state) == (CardState.REPLACED, CardState.ACTIVE)
 
 
 async def test_a_misspelt_enum_is_told_which_values_there_are() -> None:
