@@ -26,7 +26,7 @@ A *file* must exist and be readable. A *private file* must not be accessible to 
 never printed or logged. Units are part of the names.
 """
 _NOUNS = {"password": "secret", "date-time": "date and time"}
-_KEYS = {"issuers": "issuer id", "aggregators": "aggregator id"}
+_KEYS = {"aggregators": "aggregator id", "clients": "issuer id", "issuers": "issuer id"}
 """What the tables of a mapping are named after."""
 _Schema = Mapping[str, Any]
 

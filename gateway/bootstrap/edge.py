@@ -2,7 +2,7 @@
 
 from gateway.edge.auth_client_certificate import Clients, Proxy
 from gateway.edge.auth_forwarded_certificate import ForwardedCertificates
-from gateway.edge.auth_tokens import Client, Tokens
+from gateway.edge.auth_tokens import Client, OAuthClients, Tokens
 from gateway.settings import EdgeOAuthSettings, EdgeSettings
 from gateway.tls import keys
 from gateway.tls.certificates import Certificates
@@ -39,6 +39,16 @@ def tokens(settings: EdgeOAuthSettings) -> Tokens:
             keys.load("edge.oauth.verification_key_files", file, private=False)
             for file in settings.verification_key_files
         ],
-        client=Client(settings.client_id, settings.client_secret_sha256.get_secret_value(), settings.scope),
+        clients=_token_clients(settings),
         lifetime_seconds=settings.token_lifetime_seconds,
     )
+
+
+def _token_clients(settings: EdgeOAuthSettings) -> OAuthClients:
+    clients = [
+        Client(own.client_id, own.client_secret_sha256.get_secret_value(), own.scope, issuer_id)
+        for issuer_id, own in settings.clients.items()
+    ]
+    if settings.client_id is not None and settings.client_secret_sha256 is not None:
+        clients.append(Client(settings.client_id, settings.client_secret_sha256.get_secret_value(), settings.scope))
+    return OAuthClients(*clients)

@@ -1,4 +1,4 @@
-"""OAuth 2.0 for the edge's only client: the token endpoint, and the check of its bearer tokens.
+"""OAuth 2.0 for the card platform: the token endpoint, and the check of its bearer tokens.
 
 Client credentials grant: RFC 6749, section 4.4. Bearer tokens: RFC 6750. TLS has already authenticated the client by
 certificate.
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.edge.auth_tokens import Tokens
+from gateway.edge.auth_tokens import Client, Tokens
 from gateway.edge.platform import TokenBody
 from gateway.edge.rate_limit import RateLimit
 from gateway.edge.request_body import read_body
@@ -25,11 +25,13 @@ __all__ = ["TokenEndpoint", "parse_basic", "require_bearer"]
 _WINDOW_SECONDS: Final = 60.0
 _MAX_REQUESTS: Final = 120
 _MAX_FAILURES: Final = 10
+_NOBODY: Final = Client("", "0" * 64, "")
+"""Whose secret is compared if the client is unknown, so that this takes as long."""
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class TokenEndpoint:
-    """Issues tokens to the client whose credentials are configured."""
+    """Issues tokens to the clients whose credentials are configured."""
 
     def __init__(self, tokens: Tokens, *, path: str, body: TokenBody) -> None:
         self.tokens = tokens
@@ -48,61 +50,83 @@ class TokenEndpoint:
         Raises:
             HttpError: 401 for wrong credentials, 429 for too many requests, 415 or 400 for a malformed request.
         """
-        self._authenticate(request)
+        client = self._authenticate(request)
         if request.content_type != "application/x-www-form-urlencoded":
             raise HttpError(415, "the content type must be application/x-www-form-urlencoded")
-        self._check(await read_body(request))
-        body = self._body(self.tokens.issue(), self.tokens.client.scope)
+        _check(client, await read_body(request))
+        body = self._body(self.tokens.issue(client), client.scope)
         return json_response(HTTPStatus.OK, body, _NO_STORE)
 
-    def _authenticate(self, request: web.Request) -> None:
-        peer = str(request.remote)
+    def _authenticate(self, request: web.Request) -> Client:
+        credentials = parse_basic(request.headers.getall(hdrs.AUTHORIZATION, []))
+        client = None if credentials is None else self.tokens.clients.named(credentials[0])
+        # Limited for each client: those of all issuers come from the same addresses, and a wrong secret of one must not
+        # keep the others from their tokens.
+        peer = f"{request.remote} {'' if client is None else client.client_id}"
         # Checked before the secret, because the response must not reveal that a guess is right.
         for limit in (self._failures, self._requests):
             seconds = limit.wait_seconds(peer)
             if seconds:
                 raise HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"Retry-After": str(seconds)})
         self._requests.take(peer)
-        credentials = parse_basic(request.headers.getall(hdrs.AUTHORIZATION, []))
-        if credentials is None or not self.tokens.client.matches(*credentials):
+        secret = "" if credentials is None else credentials[1]
+        if not (client or _NOBODY).has_secret(secret) or client is None:
             self._failures.take(peer)
-            raise HttpError(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'})
+            cause = "" if client is None else f"the secret is not that of the client {client.client_id}"
+            raise HttpError(401, "invalid_client", {"WWW-Authenticate": 'Basic realm="d1-gateway"'}, cause=cause)
+        return client
 
-    def _check(self, form: bytes) -> None:
-        try:
-            fields = parse_qsl(form.decode(), keep_blank_values=True)
-        except UnicodeDecodeError:
-            raise HttpError(400, "invalid_request") from None
-        values = dict(fields)
-        if len(values) != len(fields):
-            raise HttpError(400, "invalid_request")
-        if values.get("grant_type") != "client_credentials":
-            raise HttpError(400, "unsupported_grant_type" if "grant_type" in values else "invalid_request")
-        if not set(values.get("scope", "").split()) <= set(self.tokens.client.scope.split()):
-            raise HttpError(400, "invalid_scope")
+
+def _check(client: Client, form: bytes) -> None:
+    try:
+        fields = parse_qsl(form.decode(), keep_blank_values=True)
+    except UnicodeDecodeError:
+        raise HttpError(400, "invalid_request") from None
+    values = dict(fields)
+    if len(values) != len(fields):
+        raise HttpError(400, "invalid_request")
+    if values.get("grant_type") != "client_credentials":
+        raise HttpError(400, "unsupported_grant_type" if "grant_type" in values else "invalid_request")
+    if not set(values.get("scope", "").split()) <= set(client.scope.split()):
+        raise HttpError(400, "invalid_scope")
 
 
 def require_bearer(endpoint: TokenEndpoint) -> Middleware:
-    """Return the middleware that rejects requests without a valid token, except to the token endpoint."""
+    """Return the middleware that rejects requests without a valid token, except to the token endpoint.
+
+    A token is valid for the callbacks that its client makes: those of its issuer.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path != endpoint.path and not _is_authorized(request, endpoint.tokens):
-            raise HttpError(
-                401, "a valid bearer token is required", {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            )
+        if request.path != endpoint.path:
+            _authorize(request, endpoint.tokens)
         return await handler(request)
 
     return check
 
 
-def _is_authorized(request: web.Request, tokens: Tokens) -> bool:
+def _authorize(request: web.Request, tokens: Tokens) -> None:
+    client = _bearer(request, tokens)
+    cause = ""
+    # A path that leads nowhere is of no issuer, and whoever has a token may learn that.
+    if client is not None and request.match_info.http_exception is None:
+        expected = tokens.clients.of_issuer(request.match_info.get("issuerId", ""))
+        if client is not expected:
+            cause = f"the token is of the client {client.client_id}, not of the one that makes this issuer's callbacks"
+    if client is None or cause:
+        headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise HttpError(401, "a valid bearer token is required", headers, cause=cause)
+
+
+def _bearer(request: web.Request, tokens: Tokens) -> Client | None:
+    """Return the client whose valid token a request has; None if it has none."""
     values = request.headers.getall(hdrs.AUTHORIZATION, [])
     if len(values) != 1:
-        return False
+        return None
     scheme, _, value = values[0].partition(" ")
     # D1's documentation shows the scheme with a colon, too (D1 API: outbound card API).
-    return scheme.lower() in {"bearer", "bearer:"} and tokens.is_valid(value.strip())
+    return tokens.client_of(value.strip()) if scheme.lower() in {"bearer", "bearer:"} else None
 
 
 def parse_basic(headers: list[str]) -> tuple[str, str] | None:

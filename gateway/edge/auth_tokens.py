@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, GuestProtocol
 
-__all__ = ["Client", "Token", "Tokens"]
+__all__ = ["Client", "OAuthClients", "Token", "Tokens"]
 
 _ALGORITHMS = ["ES256"]
 _ISSUER = "d1-gateway"
@@ -23,19 +23,43 @@ _MAX_TOKEN_CHARACTERS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The token endpoint's only client, as agreed with the card platform."""
+    """A client of the token endpoint, as agreed with the card platform."""
 
     client_id: str
     secret_sha256: str = field(repr=False)
     """SHA-256 of the client secret, lower-case hexadecimal."""
     scope: str
     """Agreed scope: names separated by spaces; empty if none was agreed."""
+    issuer_id: str = ""
+    """The issuer whose callbacks alone it makes; empty for the callbacks of all issuers without their own client."""
 
-    def matches(self, client_id: str, secret: str) -> bool:
-        """Check credentials in constant time."""
-        digest = hashlib.sha256(secret.encode()).hexdigest()
-        same_id = hmac.compare_digest(client_id.encode(), self.client_id.encode())
-        return hmac.compare_digest(digest, self.secret_sha256) and same_id
+    def has_secret(self, secret: str) -> bool:
+        """Check a secret in constant time."""
+        return hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), self.secret_sha256)
+
+
+class OAuthClients:
+    """The token endpoint's clients: one for each issuer that has its own, and one for all others."""
+
+    def __init__(self, *clients: Client) -> None:
+        self._clients = clients
+        self._by_issuer = {client.issuer_id: client for client in clients}
+
+    def named(self, client_id: str) -> Client | None:
+        """Return the client with an id, in a time that does not depend on the id; None if there is none."""
+        found = None
+        for client in self._clients:
+            if hmac.compare_digest(client.client_id.encode(), client_id.encode()):
+                found = client
+        return found
+
+    def of_issuer(self, issuer_id: str) -> Client | None:
+        """Return the client that makes an issuer's callbacks; None if there is none.
+
+        Args:
+            issuer_id: The issuer; empty for a callback that is about none.
+        """
+        return self._by_issuer.get(issuer_id) or self._by_issuer.get("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +83,7 @@ class Tokens:
         key: ECKey,
         *,
         other_keys: Sequence[ECKey] = (),
-        client: Client,
+        clients: OAuthClients,
         lifetime_seconds: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -67,24 +91,24 @@ class Tokens:
 
         Tokens of `other_keys` are accepted too, for the time of a rotation.
         """
-        self.client = client
+        self.clients = clients
         self._key = key
         self._keys = {each.thumbprint(): each for each in (key, *other_keys)}
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
         self._header = {"alg": "ES256", "typ": _TYPE, "kid": key.thumbprint()}
         # The platform sends one token for a quarter of an hour: its signature is checked once, its expiry every time.
-        self._verified: dict[bytes, float] = {}
+        self._verified: dict[bytes, tuple[float, Client]] = {}
 
-    def issue(self) -> Token:
-        """Issue a token to the client."""
+    def issue(self, client: Client) -> Token:
+        """Issue a token to a client."""
         now = self._clock()
         expires_at = int(now) + self._lifetime_seconds
         claims = {
             "iss": _ISSUER,
             "aud": _AUDIENCE,
-            "sub": self.client.client_id,
-            "scope": self.client.scope,
+            "sub": client.client_id,
+            "scope": client.scope,
             "iat": int(now),
             "exp": expires_at,
             "jti": uuid4().hex,
@@ -92,27 +116,28 @@ class Tokens:
         value = jwt.encode(self._header, claims, self._key, algorithms=_ALGORITHMS)
         return Token(value, self._lifetime_seconds, expires_at)
 
-    def is_valid(self, token: str) -> bool:
-        """Return whether a token is ours, was issued to the client with the agreed scope, and has not expired."""
+    def client_of(self, token: str) -> Client | None:
+        """Return to whom a token was issued; None if it is not ours, lacks the agreed scope or has expired."""
         if not token.isascii() or len(token) > _MAX_TOKEN_CHARACTERS:
-            return False
+            return None
         digest = hashlib.sha256(token.encode()).digest()
-        expires_at = self._verified.get(digest)
-        if expires_at is None:
-            expires_at = self._verify(token)
-            if expires_at is None:
-                return False
+        verified = self._verified.get(digest)
+        if verified is None:
+            verified = self._verify(token)
+            if verified is None:
+                return None
             if len(self._verified) >= _MAX_VERIFIED:
                 self._verified.clear()
-            self._verified[digest] = expires_at
-        return self._clock() < expires_at
+            self._verified[digest] = verified
+        expires_at, client = verified
+        return client if self._clock() < expires_at else None
 
-    def _verify(self, token: str) -> float | None:
+    def _verify(self, token: str) -> tuple[float, Client] | None:
         registry = jwt.JWTClaimsRegistry(
             now=lambda: int(self._clock()),
             iss={"essential": True, "value": _ISSUER},
             aud={"essential": True, "value": _AUDIENCE},
-            sub={"essential": True, "value": self.client.client_id},
+            sub={"essential": True},
             exp={"essential": True},
         )
         try:
@@ -121,12 +146,13 @@ class Tokens:
         except (JoseError, ValueError, TypeError, KeyError):
             # joserfc does not check the types of some header parameters.
             return None
-        scope = decoded.claims.get("scope")
-        if decoded.header.get("typ") != _TYPE or not isinstance(scope, str):
+        subject, scope = decoded.claims["sub"], decoded.claims.get("scope")
+        if decoded.header.get("typ") != _TYPE or not isinstance(subject, str) or not isinstance(scope, str):
             return None
-        if not set(self.client.scope.split()) <= set(scope.split()):
+        client = self.clients.named(subject)
+        if client is None or not set(client.scope.split()) <= set(scope.split()):
             return None
-        return float(decoded.claims["exp"])
+        return float(decoded.claims["exp"]), client
 
     def _key_of(self, token: GuestProtocol) -> ECKey:
         return self._keys[token.headers()["kid"]]

@@ -35,7 +35,8 @@ class PlatformCallbacks:
     """The callbacks of one card platform."""
 
     routes: Sequence[web.RouteDef]
-    """Path and handler of each callback. The path parameter of an issuer's id is named ``{issuerId}``."""
+    """Path and handler of each callback. The path parameter of an issuer's id is named ``{issuerId}``: a bearer
+    token is checked against it."""
     quiet_routes: frozenset[str] = frozenset()
     """Paths whose successful requests are logged at debug level only."""
     token_path: str = "/oauth2/token"  # noqa: S105 (a path)

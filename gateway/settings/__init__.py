@@ -13,6 +13,7 @@ from gateway.settings.callbacks import (
 from gateway.settings.listeners import (
     AccessSettings,
     AdminSettings,
+    EdgeOAuthClientSettings,
     EdgeOAuthSettings,
     EdgeProxySettings,
     EdgeSettings,
@@ -43,6 +44,7 @@ __all__ = [
     "CallbackSettings",
     "D1EncryptionKeySettings",
     "D1Settings",
+    "EdgeOAuthClientSettings",
     "EdgeOAuthSettings",
     "EdgeProxySettings",
     "EdgeSettings",

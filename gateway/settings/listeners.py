@@ -1,6 +1,7 @@
 """The listeners: addresses, TLS, callers and limits."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema, model_validator
@@ -9,6 +10,7 @@ from gateway.settings.types import (
     DocumentUrl,
     Identifier,
     IpNetwork,
+    IssuerId,
     Port,
     PositiveInt,
     PrivateFile,
@@ -24,6 +26,7 @@ __all__ = [
     "AccessSettings",
     "AdminSettings",
     "Algorithm",
+    "EdgeOAuthClientSettings",
     "EdgeOAuthSettings",
     "EdgeProxySettings",
     "EdgeSettings",
@@ -114,15 +117,33 @@ def _sha256(secret: SecretStr) -> SecretStr:
     return secret
 
 
+_ClientId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^:]+$")]
+_SecretSha256 = Annotated[SecretStr, AfterValidator(_sha256)]
+
+
+class EdgeOAuthClientSettings(Table):
+    """D1's client at the token endpoint for one issuer. Its tokens are good for that issuer's callbacks alone."""
+
+    client_id: _ClientId
+    """Client id agreed with D1 for this issuer."""
+    client_secret_sha256: _SecretSha256
+    """SHA-256 hash of its client secret, in lower-case hexadecimal."""
+    scope: str = ""
+    """Scope agreed with D1: names separated by spaces, or empty."""
+
+
 class EdgeOAuthSettings(Table):
     """The token endpoint for D1. If set, every callback needs a bearer token."""
 
-    client_id: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^:]+$")]
-    """Client id agreed with D1."""
-    client_secret_sha256: Annotated[SecretStr, AfterValidator(_sha256)]
+    client_id: _ClientId | None = None
+    """Client id agreed with D1, for the issuers that have none in `clients`. Unset: each has its own."""
+    client_secret_sha256: _SecretSha256 | None = None
     """SHA-256 hash of the client secret agreed with D1, in lower-case hexadecimal."""
     scope: str = ""
     """Scope agreed with D1: names separated by spaces, or empty."""
+    clients: Mapping[IssuerId, EdgeOAuthClientSettings] = {}
+    """D1's clients for issuers that have one of their own, by issuer id. A token is good for callbacks of its client's
+    issuer alone; that of the common client, for callbacks of all issuers without their own."""
     signing_key_file: PrivateFile
     """Private key that signs tokens: EC P-256, PEM or JWK."""
     signing_key_passphrase_file: PrivateFile | None = None
@@ -131,6 +152,18 @@ class EdgeOAuthSettings(Table):
     """Additional public keys of accepted tokens, PEM or JWK: the previous and next signing keys during a rotation."""
     token_lifetime_seconds: Annotated[int, Field(ge=60, le=3600)] = 900
     """Lifetime of a token."""
+
+    @model_validator(mode="after")
+    def _clients_are_whole_and_distinct(self) -> "EdgeOAuthSettings":
+        if (self.client_id is None) != (self.client_secret_sha256 is None):
+            raise ValueError("set both client_id and client_secret_sha256, or neither")
+        if self.scope and self.client_id is None:
+            raise ValueError("scope requires client_id")
+        client_ids = [client.client_id for client in self.clients.values()]
+        for client_id in client_ids:
+            if client_ids.count(client_id) > 1 or client_id == self.client_id:
+                raise ValueError(f"clients: duplicate client_id {client_id}")
+        return self
 
 
 class EdgeProxySettings(Table):

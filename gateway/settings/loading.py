@@ -103,6 +103,21 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _issuers_have_edge_clients(self) -> "Settings":
+        oauth = self.edge.oauth
+        if oauth is None:
+            return self
+        if unknown := oauth.clients.keys() - self.issuers.keys():
+            raise ValueError(f"edge.oauth.clients: no such issuer: {', '.join(sorted(unknown))}")
+        without = [issuer_id for issuer_id in self.issuers if issuer_id not in oauth.clients]
+        if without and oauth.client_id is None:
+            raise ValueError(
+                f"edge.oauth: no client for {', '.join(without)}: set client_id and client_secret_sha256, "
+                "or the issuer's table in edge.oauth.clients"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ports_are_distinct(self) -> "Settings":
         listeners: dict[str, GrpcSettings | EdgeSettings | AdminSettings] = {
             "grpc": self.grpc,

@@ -1,14 +1,21 @@
 """The token endpoint and the bearer tokens of callbacks, behind mutual TLS; tests/unit/edge has every wrong one."""
 
 import base64
+import hashlib
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
+import aiohttp
 import pytest
+from pydantic import SecretStr
 
+from gateway.settings import EdgeOAuthClientSettings
+from sandbox import Sandbox
+from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.d1.model.notification import Notification
 from tests.integration.edge.edge_caller import OAUTH, TOKEN_PATH, EdgeCaller, Response, edge_log, event
-from tests.running import notification_path
+from tests.running import SECOND_ISSUER, notification_path, running_gateway, settings_for
 
 
 def _basic(secret: str = OAUTH.client_secret, client_id: str = OAUTH.client_id) -> str:
@@ -80,3 +87,47 @@ async def test_d1_as_simulated_fetches_a_token_and_notifies(guarded_caller: Edge
     sent = Notification(guarded_caller.card_id, "op_1", datetime.now(UTC))
     assert await guarded_caller.running.sandbox.notifier.send(sent) == 204
     assert await guarded_caller.stored_operations() == ["op_1"]
+
+
+_OWN = EdgeCredentials("own-client", "own secret", "own")
+
+
+async def test_the_token_of_an_issuers_client_is_refused_at_the_path_of_another_issuer(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    used = settings_for(sandbox, tmp_path, oauth=OAUTH, second_issuer=True)
+    assert used.edge.oauth is not None
+    own = EdgeOAuthClientSettings(
+        client_id=_OWN.client_id,
+        client_secret_sha256=SecretStr(hashlib.sha256(_OWN.client_secret.encode()).hexdigest()),
+        scope=_OWN.scope or "",
+    )
+    oauth = used.edge.oauth.model_copy(update={"clients": {SECOND_ISSUER: own}})
+    used = used.model_copy(update={"edge": used.edge.model_copy(update={"oauth": oauth})})
+    async with running_gateway(sandbox, used) as running:
+        caller = EdgeCaller(running, session, "")
+        tokens = {}
+        for issuer_id, authorization in (
+            ("SANDBOX001", _basic()),
+            (SECOND_ISSUER, _basic(_OWN.client_secret, _OWN.client_id)),
+        ):
+            tokens[issuer_id] = (await _request_token(caller, authorization)).json["access_token"]
+        for issuer_id, token in tokens.items():
+            for path_issuer in tokens:
+                with edge_log() as logged:
+                    response = await caller.request(
+                        "POST",
+                        notification_path("card-1", path_issuer),
+                        json=event(),
+                        headers={"Authorization": f"Bearer {token}"},
+                    )
+                if path_issuer == issuer_id:
+                    assert response.status == 204
+                    continue
+                assert response.error(401) == "a valid bearer token is required"
+                assert response.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+                (line,) = logged
+                assert (line["issuer_id"], line["event"]) == (path_issuer, "callback_rejected")
+                client_id = OAUTH.client_id if issuer_id == "SANDBOX001" else _OWN.client_id
+                assert line["cause"].startswith(f"the token is of the client {client_id}, not of the one")
+                assert token not in repr(logged)

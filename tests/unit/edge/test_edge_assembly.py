@@ -7,6 +7,7 @@ import pytest
 from joserfc.jwk import ECKey
 
 from gateway.bootstrap import edge
+from gateway.edge.auth_tokens import Client, Tokens
 from gateway.settings import EdgeOAuthSettings, SettingsError
 
 
@@ -26,6 +27,12 @@ def _settings(folder: Path, key: ECKey, **changes: object) -> EdgeOAuthSettings:
     return EdgeOAuthSettings.model_validate(values | changes)
 
 
+def client_of(tokens: Tokens, issuer_id: str = "") -> Client:
+    client = tokens.clients.of_issuer(issuer_id)
+    assert client is not None
+    return client
+
+
 def test_a_key_behind_a_passphrase_is_opened_with_it(tmp_path: Path) -> None:
     key = ECKey.generate_key("P-256")
     encrypted = _private(tmp_path, "encrypted.pem", key.as_pem(private=True, password="a passphrase"))
@@ -33,7 +40,7 @@ def test_a_key_behind_a_passphrase_is_opened_with_it(tmp_path: Path) -> None:
     plain = edge.tokens(_settings(tmp_path, key))
     opened = edge.tokens(_settings(tmp_path, key, signing_key_file=encrypted, signing_key_passphrase_file=passphrase))
 
-    assert plain.is_valid(opened.issue().value)
+    assert plain.client_of(opened.issue(client_of(opened)).value)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +74,9 @@ def test_the_tokens_of_every_verification_key_are_taken(tmp_path: Path, form: st
 
     for key in others:
         issuing = edge.tokens(_settings(tmp_path, key))
-        token = issuing.issue().value
-        assert accepting.is_valid(token)
-        assert not edge.tokens(_settings(tmp_path, ours)).is_valid(token)
+        token = issuing.issue(client_of(issuing)).value
+        assert accepting.client_of(token)
+        assert not edge.tokens(_settings(tmp_path, ours)).client_of(token)
 
 
 def test_a_private_key_does_not_belong_among_the_verification_keys(tmp_path: Path) -> None:
@@ -78,3 +85,14 @@ def test_a_private_key_does_not_belong_among_the_verification_keys(tmp_path: Pat
 
     with pytest.raises(SettingsError, match=r"^edge\.oauth\.verification_key_files: .* only the public half belongs"):
         edge.tokens(settings)
+
+
+def test_an_issuers_own_client_is_made_of_its_own_table(tmp_path: Path) -> None:
+    own = {"client_id": "d1-2", "client_secret_sha256": "0b" * 32, "scope": "notify"}
+    key = ECKey.generate_key("P-256")
+    made = edge.tokens(_settings(tmp_path, key, clients={"ISSUER0002": own}))
+
+    assert client_of(made, "ISSUER0001") is client_of(made) == Client("d1", "0a" * 32, "")
+    assert client_of(made, "ISSUER0002") == Client("d1-2", "0b" * 32, "notify", "ISSUER0002")
+    alone = _settings(tmp_path, key, client_id=None, client_secret_sha256=None, clients={"ISSUER0002": own})
+    assert edge.tokens(alone).clients.of_issuer("ISSUER0001") is None

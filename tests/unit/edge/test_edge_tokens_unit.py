@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from gateway.edge.auth_tokens import Client, Tokens
+from gateway.edge.auth_tokens import Client, OAuthClients, Tokens
 
 KEY = ECKey.generate_key("P-256")
 OTHER_KEY = ECKey.generate_key("P-256")
 CLIENT = Client("d1-client", hashlib.sha256(b"a secret").hexdigest(), "notify status")
+ISSUERS_CLIENT = Client("issuers-client", CLIENT.secret_sha256, "notify", "ISSUER0002")
+CLIENTS = OAuthClients(CLIENT, ISSUERS_CLIENT)
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Clock:
 
 
 def tokens(clock: Clock | None = None, key: ECKey = KEY) -> Tokens:
-    return Tokens(key, client=CLIENT, lifetime_seconds=900, clock=Clock() if clock is None else clock)
+    return Tokens(key, clients=CLIENTS, lifetime_seconds=900, clock=Clock() if clock is None else clock)
 
 
 def base64url(data: bytes) -> str:
@@ -74,7 +76,7 @@ def unsigned(algorithm: str) -> str:
 
 
 def test_every_token_is_another_one_and_does_not_show_itself() -> None:
-    token, other = tokens().issue(), tokens().issue()
+    token, other = tokens().issue(CLIENT), tokens().issue(CLIENT)
 
     assert token.value != other.value
     assert token.value not in f"{token!r} {token}"
@@ -83,16 +85,16 @@ def test_every_token_is_another_one_and_does_not_show_itself() -> None:
 def test_a_token_is_valid_in_every_process_with_the_same_key_and_tells_when_it_expires() -> None:
     clock = Clock()
     ours = tokens(clock)
-    token = ours.issue()
+    token = ours.issue(CLIENT)
 
     assert (token.lifetime_seconds, token.expires_at) == (900, 1_700_000_900)
     assert jwt.decode(token.value, KEY, algorithms=["ES256"]).claims["exp"] == token.expires_at
-    assert [each.is_valid(token.value) for each in (ours, ours, tokens())] == [True] * 3
+    assert [each.client_of(token.value) for each in (ours, ours, tokens())] == [CLIENT] * 3
     clock.now = token.expires_at - 0.001
-    assert ours.is_valid(token.value)
+    assert ours.client_of(token.value)
     for clock.now in (token.expires_at, token.expires_at + 1):
-        assert not ours.is_valid(token.value)
-        assert not tokens(clock).is_valid(token.value), "nor where it was never verified before"
+        assert not ours.client_of(token.value)
+        assert not tokens(clock).client_of(token.value), "nor where it was never verified before"
 
 
 def test_while_the_key_is_changed_every_instance_takes_what_any_other_one_signs() -> None:
@@ -101,14 +103,15 @@ def test_while_the_key_is_changed_every_instance_takes_what_any_other_one_signs(
     # The steps of docs/exposure.md; between two of them instances of both kinds run.
     steps = [(old, ()), (old, (new_public,)), (new, (old_public,)), (new, ())]
     instances = [
-        Tokens(signs, other_keys=others, client=CLIENT, lifetime_seconds=900, clock=Clock()) for signs, others in steps
+        Tokens(signs, other_keys=others, clients=CLIENTS, lifetime_seconds=900, clock=Clock())
+        for signs, others in steps
     ]
 
     for one, other in pairwise(instances):
-        assert one.is_valid(other.issue().value)
-        assert other.is_valid(one.issue().value)
-    assert not instances[0].is_valid(instances[-1].issue().value)
-    assert not instances[-1].is_valid(instances[0].issue().value)
+        assert one.client_of(other.issue(CLIENT).value)
+        assert other.client_of(one.issue(CLIENT).value)
+    assert not instances[0].client_of(instances[-1].issue(CLIENT).value)
+    assert not instances[-1].client_of(instances[0].issue(CLIENT).value)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,7 @@ def test_while_the_key_is_changed_every_instance_takes_what_any_other_one_signs(
         {"aud": None},
         {"sub": "another-client"},
         {"sub": None},
+        {"sub": ["d1-client"]},
         {"exp": None},
         {"exp": 1_699_999_999},
         {"exp": "tomorrow"},
@@ -135,14 +139,14 @@ def test_while_the_key_is_changed_every_instance_takes_what_any_other_one_signs(
 )
 def test_a_token_with_other_claims_is_refused(changes: dict[str, Any]) -> None:
     ours = tokens()
-    assert ours.is_valid(signed())
+    assert ours.client_of(signed())
 
-    assert not ours.is_valid(signed(claims(**changes)))
+    assert not ours.client_of(signed(claims(**changes)))
 
 
 HEAD, PAYLOAD, SIGNATURE = signed().split(".")
 FORGED: dict[str, str] = {
-    "of another key": tokens(key=OTHER_KEY).issue().value,
+    "of another key": tokens(key=OTHER_KEY).issue(CLIENT).value,
     "of another key under our kid": signed(key=OTHER_KEY),
     "under another kid": signed(kid=OTHER_KEY.thumbprint()),
     "without a kid": signed(kid=None),
@@ -165,12 +169,12 @@ FORGED: dict[str, str] = {
 
 @pytest.mark.parametrize("token", FORGED.values(), ids=FORGED.keys())
 def test_a_forged_token_is_refused(token: str) -> None:
-    assert not tokens().is_valid(token)
+    assert not tokens().client_of(token)
 
 
 @given(st.text(max_size=60) | st.text(alphabet="eyJhbGciOi.=_-{}", max_size=60))
 def test_garbage_is_refused(garbage: str) -> None:
-    assert not tokens().is_valid(garbage)
+    assert not tokens().client_of(garbage)
 
 
 @given(
@@ -184,24 +188,37 @@ def test_garbage_is_refused(garbage: str) -> None:
     )
 )
 def test_a_header_that_is_not_ours_is_refused(header: Any) -> None:
-    assert not tokens().is_valid(f"{segment(header)}.{PAYLOAD}.{SIGNATURE}")
+    assert not tokens().client_of(f"{segment(header)}.{PAYLOAD}.{SIGNATURE}")
 
 
 def test_the_memory_of_verified_tokens_is_bounded() -> None:
     ours = tokens()
 
     for _ in range(300):
-        assert ours.is_valid(ours.issue().value)
+        assert ours.client_of(ours.issue(CLIENT).value)
         assert 1 <= len(ours._verified) <= 256
 
 
 def test_a_client_is_known_by_its_id_and_its_secret() -> None:
-    assert CLIENT.matches("d1-client", "a secret")
-    for client_id, secret in (
-        ("d1-client", "another secret"),
-        ("another", "a secret"),
-        ("d1-client", CLIENT.secret_sha256),
-        ("", ""),
-        ("dü-client", "ä secret"),
-    ):
-        assert not CLIENT.matches(client_id, secret)
+    assert CLIENTS.named("d1-client") is CLIENT
+    assert CLIENTS.named("issuers-client") is ISSUERS_CLIENT
+    assert [CLIENTS.named(client_id) for client_id in ("another", "", "d\u00fc-client")] == [None] * 3
+    assert CLIENT.has_secret("a secret")
+    assert not any(map(CLIENT.has_secret, ("another secret", CLIENT.secret_sha256, "", "\u00e4 secret")))
+
+
+def test_an_issuer_has_its_own_client_or_the_common_one() -> None:
+    assert [CLIENTS.of_issuer(issuer_id) for issuer_id in ("ISSUER0001", "ISSUER0002", "")] == [
+        CLIENT,
+        ISSUERS_CLIENT,
+        CLIENT,
+    ]
+    assert OAuthClients(ISSUERS_CLIENT).of_issuer("ISSUER0001") is None
+
+
+def test_a_token_tells_which_client_it_was_issued_to_and_has_that_ones_scope() -> None:
+    ours = tokens()
+    for client in (CLIENT, ISSUERS_CLIENT):
+        assert ours.client_of(ours.issue(client).value) is client
+    assert ours.client_of(signed(claims(sub="issuers-client", scope="notify"))) is ISSUERS_CLIENT
+    assert ours.client_of(signed(claims(scope="notify"))) is None

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey
 from adapters.d1.callbacks import token_body
 from adapters.d1.callbacks.schema import TOKEN_PATH
 from gateway.edge.auth_token_endpoint import TokenEndpoint, parse_basic, require_bearer
-from gateway.edge.auth_tokens import Client, Tokens
+from gateway.edge.auth_tokens import Client, OAuthClients, Tokens
 from gateway.edge.request_body import BODY_SECONDS
 from gateway.edge.responses import answer_errors
 
@@ -88,12 +88,14 @@ async def served(scope: str = "notify history") -> AsyncIterator[Caller]:
         return web.Response(text="let in")
 
     known = Client("d1-client", hashlib.sha256(SECRET.encode()).hexdigest(), scope)
-    tokens = Tokens(KEY, client=known, lifetime_seconds=900)
+    own = Client("issuer-client", hashlib.sha256(b"another secret").hexdigest(), "own", "ISSUER0002")
+    tokens = Tokens(KEY, clients=OAuthClients(known, own), lifetime_seconds=900)
     endpoint = TokenEndpoint(tokens, path=TOKEN_PATH, body=token_body)
     app = web.Application(middlewares=[answer_errors, require_bearer(endpoint)], client_max_size=4096)
     app[BODY_SECONDS] = 10.0
     app.add_routes(endpoint.routes())
     app.router.add_post("/callback", greet)
+    app.router.add_post("/issuers/{issuerId}/callback", greet)
     async with TestClient(TestServer(app, access_log=None)) as client:
         yield client
 
@@ -203,9 +205,9 @@ async def test_who_requests_tokens_without_end_has_to_wait(client: Caller) -> No
     assert reply.headers["Retry-After"] == "1"
 
 
-async def call_back(client: Caller, *authorizations: str) -> tuple[int, str]:
+async def call_back(client: Caller, *authorizations: str, path: str = "/callback") -> tuple[int, str]:
     headers = [("Authorization", each) for each in authorizations]
-    async with client.post("/callback", headers=headers) as response:
+    async with client.post(path, headers=headers) as response:
         return response.status, await response.text()
 
 
@@ -214,3 +216,43 @@ async def test_a_callback_with_a_token_is_let_in(client: Caller) -> None:
 
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert await call_back(client, f"{scheme} {token}") == (200, "let in")
+
+
+OWN = basic("issuer-client", "another secret")
+
+
+async def test_a_token_is_good_for_the_callbacks_that_its_client_makes(client: Caller) -> None:
+    common = (await request_token(client)).body["access_token"]
+    own = (await request_token(client, authorization=OWN)).body["access_token"]
+
+    statuses = {
+        path: [(await call_back(client, f"Bearer {token}", path=path))[0] for token in (common, own)]
+        for path in ("/callback", "/issuers/ISSUER0001/callback", "/issuers/ISSUER0002/callback", "/nowhere")
+    }
+    assert statuses == {
+        "/callback": [200, 401],
+        "/issuers/ISSUER0001/callback": [200, 401],
+        "/issuers/ISSUER0002/callback": [401, 200],
+        "/nowhere": [404, 404],
+    }
+    # The path is that which the callback is served for, however it is written.
+    assert (await call_back(client, f"Bearer {common}", path="/issuers/ISSUER000%32/callback"))[0] == 401
+
+
+async def test_each_client_gets_its_own_scope_for_its_own_secret(client: Caller) -> None:
+    assert (await request_token(client, authorization=OWN)).body["scope"] == "own"
+    form = b"grant_type=client_credentials&scope="
+    for authorization, scope, status in ((OWN, b"own", 200), (OWN, b"notify", 400), (None, b"own", 400)):
+        assert (await request_token(client, form + scope, authorization=authorization)).status == status
+    for authorization in (basic("issuer-client"), basic(secret="another secret")):
+        assert (await request_token(client, authorization=authorization)).status == 401
+
+
+async def test_wrong_secrets_of_one_client_do_not_hold_up_another(client: Caller) -> None:
+    for client_id in ("issuer-client", "nobody"):
+        for number in range(10):
+            assert (await request_token(client, authorization=basic(client_id, f"guess-{number}"))).status == 401
+        assert (await request_token(client, authorization=basic(client_id, "a guess"))).status == 429
+    assert (await request_token(client, authorization=OWN)).status == 429
+
+    assert (await request_token(client)).status == 200

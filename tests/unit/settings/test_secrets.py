@@ -41,6 +41,9 @@ client_id = "d1"
 client_secret_sha256 = "{_HASH}"
 signing_key_file = "{files.private}"
 signing_key_passphrase_file = "{file}"
+[edge.oauth.clients.ISSUER0001]
+client_id = "d1-own"
+client_secret_sha256 = "{_HASH}"
 """
     threeds = f"""
 [threeds]
@@ -89,7 +92,11 @@ def test_the_settings_used_here_set_every_secret_that_there_is(files: Files) -> 
     }
 
     assert filled == set().union(*map(secret_fields, all_models()))
-    assert filled == {"EdgeOAuthSettings.client_secret_sha256", "ThreeDSSettings.api_key"}
+    assert filled == {
+        "EdgeOAuthClientSettings.client_secret_sha256",
+        "EdgeOAuthSettings.client_secret_sha256",
+        "ThreeDSSettings.api_key",
+    }
 
 
 def test_what_sounds_like_a_secret_is_one_or_a_file() -> None:
@@ -113,7 +120,7 @@ def test_what_config_check_prints_shows_no_secret_and_where_there_is_one(files: 
     printed = effective(load(toml(files)))
 
     assert is_clean(printed)
-    assert printed.count('"***"') == 2
+    assert printed.count('"***"') == 3
 
 
 def test_what_is_made_of_the_settings_shows_no_secret(files: Files) -> None:
@@ -122,11 +129,13 @@ def test_what_is_made_of_the_settings_shows_no_secret(files: Files) -> None:
     assert loaded.edge.oauth is not None
     api_key = loaded.threeds.read_api_key()
     tokens = edge.tokens(loaded.edge.oauth)
-    token = tokens.issue()
+    client = tokens.clients.of_issuer("ISSUER0001")
+    assert client is not None
+    token = tokens.issue(client)
     keys = upstreams.issuer_keys(loaded)
     private = next(iter(keys.values())).assertion_keys[0].as_dict(private=True)["d"]
 
-    shown = f"{api_key} {api_key!r} {tokens!r} {tokens.client!r} {token!r} {keys!r}"
+    shown = f"{api_key} {api_key!r} {tokens!r} {client!r} {token!r} {keys!r}"
 
     assert api_key.get_secret_value() == _API_KEY
     assert is_clean(shown)

@@ -1,10 +1,12 @@
 """Settings from the file and the environment, and the place that each mistake in them is given."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from gateway.settings import FILE_VARIABLE, load
+from gateway.settings import FILE_VARIABLE, Settings, load
 from tests.unit.settings.settings_files import Files, mistakes_of
 
 
@@ -181,3 +183,24 @@ def test_without_any_settings_every_table_that_is_needed_is_named() -> None:
 def test_settings_do_not_change_once_they_are_read(files: Files) -> None:
     with pytest.raises(ValueError, match="frozen"):
         files.load().grpc.port = 1
+
+
+_PAGE = Path(__file__).parents[3] / "docs" / "issuers.md"
+_BLOCKS = re.findall(r"^```toml\n(.*?)^```$", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("block", _BLOCKS)
+def test_what_the_page_on_several_issuers_shows_is_valid(files: Files, block: str) -> None:
+    text = re.sub(r'(?<=key_file = )".*"|(?<=^file = )".*"', f'"{files.private}"', block, flags=re.MULTILINE)
+    text = re.sub(r'(?<=certificate_file = )".*"', f'"{files.public}"', text)
+    shown = tomllib.loads(text)
+    settings = tomllib.loads(files.write().read_text())
+    usual = settings["issuers"].pop("ISSUER0001")
+    for name, table in shown.items():
+        settings[name] = {**settings.get(name, {}), **table}
+    for issuer_id in ("ISSUER0001", "ISSUER0002"):
+        issuer = settings["issuers"].setdefault(issuer_id, {})
+        given = {"d1_encryption_keys"} if "aggregator" in issuer else usual.keys()
+        issuer |= {key: usual[key] for key in given}
+
+    assert set(Settings(**settings).issuers) == {"ISSUER0001", "ISSUER0002"}

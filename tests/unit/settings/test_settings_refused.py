@@ -242,3 +242,36 @@ def without_common_certificate(files: Files, *owners: str) -> Path:
     assert common in text
     files.toml.write_text(text.replace(common, "[d1]\n"))
     return files.toml
+
+
+_CLIENT = _OAUTH.partition("\n[edge.oauth]\n")[2]
+_OWN_CLIENT = "[edge.oauth.clients.{}]\n" + _CLIENT.replace("d1-client", "{}")
+
+
+@pytest.mark.parametrize(
+    ("common", "clients", "mistake"),
+    [
+        (_CLIENT, _OWN_CLIENT.format("NOBODY0001", "own"), "edge.oauth.clients: no such issuer: NOBODY0001"),
+        (_CLIENT, _OWN_CLIENT.format("ISSUER0001", "d1-client"), "clients: duplicate client_id d1-client"),
+        ("", "", "edge.oauth: no client for ISSUER0001: set client_id"),
+        (_CLIENT.partition("\n")[0] + "\n", "", "set both client_id and client_secret_sha256, or neither"),
+        ('scope = "a"\n', _OWN_CLIENT.format("ISSUER0001", "own"), "scope requires client_id"),
+        ("", _OWN_CLIENT.format("ISSUER0001", "own:client"), "edge.oauth.clients.ISSUER0001.client_id "),
+        ("", _OWN_CLIENT.format("SHORT", "own"), "edge.oauth.clients.SHORT "),
+    ],
+)
+def test_clients_that_leave_an_issuer_without_one_or_do_not_fit_are_refused(
+    files: Files, common: str, clients: str, mistake: str
+) -> None:
+    edge = f"[edge.oauth]\n{common}{_SIGNING_KEY}\n{clients}"
+
+    assert any(mistake in found for found in files.mistakes(edge=edge))
+
+
+def test_no_common_client_is_needed_if_each_issuer_has_its_own(files: Files) -> None:
+    edge = f"[edge.oauth]\n{_SIGNING_KEY}\n" + _OWN_CLIENT.format("ISSUER0001", "own")
+
+    oauth = files.load(edge=edge).edge.oauth
+
+    assert oauth is not None
+    assert (oauth.client_id, oauth.clients["ISSUER0001"].client_id) == (None, "own")
