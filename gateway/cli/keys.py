@@ -53,7 +53,10 @@ def assertion(
     """Generate the key that signs assertions to D1 (ES256)."""
     with _failures_in_one_line():
         _make_pair(SIGNING, folder, name, kid, _Encryption(passphrase, passphrase_file))
-    _print("settings", "[[issuers.<issuer id>.assertion_keys]]: file and kid")
+    _print(
+        "settings",
+        "[[issuers.<issuer id>.assertion_keys]] or [[aggregators.<aggregator id>.assertion_keys]]: file and kid",
+    )
 
 
 @app.command()

@@ -70,7 +70,7 @@ class Certificates:
         """For the edge."""
         by_files = self._client_certificates(settings)
         self.d1_common = by_files.get(_client_files(settings.d1))
-        """For connections to D1 of all issuers without their own; None if there are no such issuers."""
+        """For connections to D1 of aggregators, and of issuers without their own; None if `[d1]` names none."""
         self.d1 = {
             issuer_id: by_files[_client_files(settings.d1 if issuer.tls_certificate_file is None else issuer)]
             for issuer_id, issuer in settings.issuers.items()

@@ -1,10 +1,13 @@
 """The keys of an issuer as the settings name them."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
+from joserfc.jwk import ECKey
 
-from gateway.settings import load
+from gateway.bootstrap import upstreams
+from gateway.settings import SettingsError, load
 from gateway.settings.dump import effective
 from tests.unit.settings.settings_files import Files, mistakes_of
 
@@ -127,3 +130,18 @@ def test_an_aggregator_needs_the_common_client_certificate(files: Files) -> None
     (mistake,) = mistakes_of(files.toml)
 
     assert "aggregators: their tokens require d1.tls_certificate_file" in mistake
+
+
+def test_an_aggregators_keys_are_those_of_its_issuers_and_a_wrong_one_is_named_as_its_own(files: Files) -> None:
+    aggregated(files, "AGGREGATOR", _AGGREGATOR.format("AGGREGATOR"))
+    files.public.write_bytes(ECKey.generate_key("P-256").as_pem(private=False))
+    files.private.write_text(json.dumps(ECKey.generate_key("P-256", {"use": "sig"}).as_dict(private=True)))
+
+    keys = upstreams.issuer_keys(load(files.toml))["ISSUER0001"]
+
+    assert ([key.kid for key in keys.assertion_keys], keys.aggregator_id) == (["assertion-1"], "AGGREGATOR")
+    files.private.write_text(json.dumps(ECKey.generate_key("P-256", {"use": "enc"}).as_dict(private=True)))
+    with pytest.raises(
+        SettingsError, match=r"^aggregators\.AGGREGATOR: assertion_keys: 'assertion-1' is not for the use"
+    ):
+        upstreams.issuer_keys(load(files.toml))
