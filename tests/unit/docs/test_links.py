@@ -67,7 +67,10 @@ def test_every_file_that_a_page_names_is_there() -> None:
 
 
 def test_prose_wraps_at_120() -> None:
-    lines = [(page, line) for page in PAGES for line in prose(page).splitlines() if not line.startswith("|")]
+    # A table's row and the name of a test cannot be wrapped.
+    lines = [
+        (page, line) for page in PAGES for line in prose(page).splitlines() if not line.startswith(("|", "- `tests/"))
+    ]
     assert [each for each in lines if len(each[1]) > MAX_LENGTH] == []
 
 
