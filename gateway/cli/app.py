@@ -1,4 +1,4 @@
-"""The commands: ``d1-gateway demo | sandbox | serve | config check | keys | log copy``.
+"""The commands: ``d1-gateway demo | sandbox | serve | config check | d1 check | keys | log copy``.
 
 The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
-from gateway.cli import event_log, keys
+from gateway.cli import d1, event_log, keys
 from gateway.cli.output import FAILED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings, report
 from gateway.settings import SettingsError
 from gateway.settings.dump import effective
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 config = typer.Typer(help="Inspect the configuration.", no_args_is_help=True)
 app.add_typer(config, name="config")
+app.add_typer(d1.app, name="d1")
 app.add_typer(keys.app, name="keys")
 app.add_typer(event_log.app, name="log")
 

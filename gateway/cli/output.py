@@ -7,7 +7,17 @@ import typer
 
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 
-__all__ = ["FAILED", "INTERRUPTED", "SIGNALLED", "UNUSABLE", "ConfigFile", "failed", "load_settings", "report"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "SIGNALLED",
+    "UNUSABLE",
+    "ConfigFile",
+    "failed",
+    "load_settings",
+    "printable",
+    "report",
+]
 
 FAILED = 1
 UNUSABLE = 2
@@ -22,10 +32,14 @@ ConfigFile = Annotated[
 ]
 
 
+def printable(line: str) -> str:
+    """Return a line without characters that could control a terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
 def report(text: str) -> None:
     """Write a line to standard error, without characters that could control a terminal."""
-    line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
-    typer.echo(f"d1-gateway: {line}", err=True)
+    typer.echo(f"d1-gateway: {printable(' '.join(text.split()))}", err=True)
 
 
 def failed(status: int, *messages: str) -> typer.Exit:

@@ -4,12 +4,13 @@ import re
 from contextvars import ContextVar
 from secrets import token_hex
 
-__all__ = ["HEADER", "current", "current_printable", "is_valid", "new", "received", "use"]
+__all__ = ["FORM", "HEADER", "current", "current_printable", "is_valid", "new", "received", "use"]
 
 HEADER = "x-correlation-id"
 """Name of the HTTP header and of the gRPC metadata key (D1 API: headers)."""
 
-_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Form of an id that the gateway sends (D1 API: headers, v2)."""
 _MAX_PRINTED = 128
 _CARD_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){11,}")
 _current: ContextVar[str] = ContextVar("correlation_id", default="")
@@ -17,7 +18,7 @@ _current: ContextVar[str] = ContextVar("correlation_id", default="")
 
 def is_valid(correlation_id: str) -> bool:
     """Return whether an id is valid: letters, digits, ``_`` and ``-``, at most 64 (D1 API: headers, v2)."""
-    return _FORM.fullmatch(correlation_id) is not None
+    return FORM.fullmatch(correlation_id) is not None
 
 
 def received(given: str) -> str:

@@ -11,13 +11,14 @@ from urllib.parse import urlencode
 
 import orjson
 
-from adapters.d1.api.endpoints import Endpoint
+from adapters.d1.api.endpoints import USER_HEADER, Endpoint
 from adapters.d1.api.errors import D1, deadline_exceeded, expect_success
 from adapters.d1.api.keys import IssuerKeys
 from adapters.d1.api.oauth import TokenSource
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
+from gateway.logging import correlation
 from gateway.ports import Call
 from gateway.ports.meter import Unmeasured, UpstreamMeter
 from gateway.settings import UpstreamSettings
@@ -157,10 +158,10 @@ def _is_token_rejected(error: GatewayError) -> bool:
 def _headers(call: Call, token: str, user_id: str) -> dict[str, str]:
     headers = {
         "Authorization": f"Bearer {token}",
-        "x-correlation-id": call.correlation_id,
+        correlation.HEADER: call.correlation_id,
     }
     if user_id:
-        headers["x-user-id"] = user_id
+        headers[USER_HEADER] = user_id
     return headers
 
 

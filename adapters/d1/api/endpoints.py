@@ -34,9 +34,11 @@ __all__ = [
     "RESUME_CARD",
     "SUSPEND_CARD",
     "TOKEN",
+    "USER_HEADER",
     "Endpoint",
     "body",
     "nested",
+    "token_form",
     "word",
 ]
 
@@ -110,6 +112,9 @@ DELETE_CREDENTIALS: Final = Endpoint(
 )
 REGISTER_CONSUMER: Final = Endpoint("PUT", _V2 + "/consumers/{consumer_id}", 204, assumed=("status",))
 DELETE_CONSUMER: Final = Endpoint("POST", _V1 + "/consumers/{consumer_id}/operations:delete", 204, assumed=("status",))
+
+USER_HEADER: Final = "x-user-id"
+"""Header of calls at v2: the user on whose behalf the call is made."""
 
 OFFSET: Final = "offset"
 """Query parameter of `LIST_OPERATIONS`: number of newest operations to skip."""
@@ -187,6 +192,11 @@ def nested(message: Message) -> dict[str, Any]:
     return body(
         **{field.name: nested(value) if isinstance(value, Message) else value for field, value in message.ListFields()}
     )
+
+
+def token_form(assertion: str) -> Mapping[str, str]:
+    """Return the form that is posted for an access token (RFC 7523 section 2.1)."""
+    return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
 
 
 def word(name: str, prefix: str) -> str:

@@ -15,18 +15,17 @@ import structlog
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from adapters.d1.api.endpoints import TOKEN
+from adapters.d1.api.endpoints import TOKEN, token_form
 from adapters.d1.api.errors import contract_broken, expect_success, no_token, token_refusal
 from adapters.d1.api.keys import IssuerKeys
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
-from gateway.formats.json_input import without_nulls
+from gateway.logging import correlation
 from gateway.settings import UpstreamSettings
 
-__all__ = ["TokenSource", "sign_assertion"]
+__all__ = ["TokenSource", "read_token", "sign_assertion"]
 
-_GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _ALGORITHM = "ES256"
 _ASSERTION_LIFETIME_SECONDS = 300
 """D1 accepts 900 at most."""
@@ -284,7 +283,7 @@ class TokenSource:
         if not response.succeeded and not response.is_foreign:
             cache.refusal = token_refusal(response)
         expect_success(response)
-        token = _read_token(response, requested)
+        token = read_token(response, requested)
         _prefer(cache, key)
         return token
 
@@ -294,8 +293,8 @@ class TokenSource:
             TOKEN.method,
             TOKEN.path(),
             endpoint=TOKEN.template,
-            headers={"Content-Type": "application/x-www-form-urlencoded", "x-correlation-id": correlation_id},
-            body=urlencode({"grant_type": _GRANT_TYPE, "assertion": assertion}).encode(),
+            headers={"Content-Type": "application/x-www-form-urlencoded", correlation.HEADER: correlation_id},
+            body=urlencode(token_form(assertion)).encode(),
             deadline=deadline,
         )
 
@@ -308,12 +307,12 @@ def _prefer(cache: _Cache, key: ECKey) -> None:
         _log.warning("assertion_key_switched", **cache.owner, kid=key.kid, refused_kid=first.kid)
 
 
-def _read_token(response: UpstreamResponse, requested: float) -> _Token:
+def read_token(response: UpstreamResponse, requested: float) -> _Token:
     """Parse a token response (RFC 6749 section 5.1)."""
-    body = without_nulls(response.json_object() or {})
-    value = body.get("access_token")
-    lifetime = _lifetime_seconds(body.get("expires_in", _DOCUMENTED_LIFETIME_SECONDS))
-    is_bearer = str(body.get("token_type", "Bearer")).lower() == "bearer"
+    body = response.json_object() or {}
+    value, expires_in, token_type = (body.get(name) for name in ("access_token", "expires_in", "token_type"))
+    lifetime = _lifetime_seconds(_DOCUMENTED_LIFETIME_SECONDS if expires_in is None else expires_in)
+    is_bearer = token_type is None or str(token_type).lower() == "bearer"
     if not isinstance(value, str) or not _BEARER_TOKEN.fullmatch(value) or lifetime is None or not is_bearer:
         raise contract_broken("D1's token response is malformed.", status=response.status)
     return _Token(value, refresh_time=requested + _REFRESH_FRACTION * lifetime, expiry_time=requested + lifetime)

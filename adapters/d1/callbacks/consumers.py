@@ -25,7 +25,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import requests_pb2
 from issuer.consumer.v1 import personal_information_pb2 as personal
 
-__all__ = ["ConsumerCallbacks"]
+__all__ = ["ConsumerCallbacks", "information_body", "parse_delivery"]
 
 _NAMES: dict[type[Message], type] = {
     personal.PersonalInformation: d1.ConsumerInformation,
@@ -73,7 +73,9 @@ class ConsumerCallbacks:
             ),
         )
         reply = await self._dispatcher.ask(request, wanted, self._information)
-        return json_response(d1.CONSUMER_INFORMATION_STATUS, _named(reply.consumer_information.personal_information))
+        return json_response(
+            d1.CONSUMER_INFORMATION_STATUS, information_body(reply.consumer_information.personal_information)
+        )
 
     async def post_otp(self, request: web.Request) -> web.Response:
         """Pass a one-time password to a handler, which delivers it.
@@ -88,14 +90,19 @@ class ConsumerCallbacks:
             card_id=id_in_query(request, d1.DELIVER_OTP_CARD_PARAMETER, CARD_ID),
         )
         fields = await read_fields(request)
-        _parse_delivery(fields, delivery)
+        parse_delivery(fields, delivery)
         self._misfits.report("deliver_otp", fields)
         wanted = callback.CallbackRequest(issuer_id=issuer_id, deliver_otp=delivery)
         await self._dispatcher.ask(request, wanted, self._otp)
         return empty_response(d1.DELIVER_OTP_STATUS)
 
 
-def _parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) -> None:
+def parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) -> None:
+    """Parse a one-time password into `delivery`; an unexpected field is kept as received.
+
+    Raises:
+        FieldError: The password is missing.
+    """
     otp = fields.fitting_nested(d1.OtpDelivery.OTP)
     if otp is None:
         raise FieldError(f"{d1.OtpDelivery.OTP} must be an object")
@@ -113,11 +120,11 @@ def _parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) ->
         otp.rest_into(delivery.unrecognized.fields[d1.OtpDelivery.OTP].struct_value)
 
 
-def _named(message: Message) -> dict[str, Any]:
+def information_body(message: Message) -> dict[str, Any]:
     """Rename the fields of a person's data to D1's names. Leave out what is empty, which D1 refuses."""
     names = _NAMES[type(message)]
     renamed = {
-        getattr(names, field.name.upper()): _named(value) if isinstance(value, Message) else value
+        getattr(names, field.name.upper()): information_body(value) if isinstance(value, Message) else value
         for field, value in message.ListFields()
     }
     return {name: value for name, value in renamed.items() if value}

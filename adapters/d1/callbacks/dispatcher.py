@@ -16,7 +16,7 @@ from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
 
-__all__ = ["CallbackDispatcher", "NoReplyError"]
+__all__ = ["REFUSAL_STATUSES", "CallbackDispatcher", "NoReplyError"]
 
 _DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
     {
@@ -26,6 +26,8 @@ _DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
         replies_pb2.CALLBACK_REFUSAL_REASON_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "the issuer failed"),
     }
 )
+REFUSAL_STATUSES: Final = frozenset(status for status, _ in _DECLINED.values())
+"""Statuses that D1 gets if a handler declines."""
 
 
 class NoReplyError(HttpError):

@@ -20,10 +20,10 @@ from gateway.ports import AuthenticationResultStore
 from gateway.ports.meter import UpstreamMeter
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
-from issuer.callback.v1 import requests_pb2
+from issuer.callback.v1 import replies_pb2, requests_pb2
 from issuer.consumer.v1 import authentication_pb2 as authentication
 
-__all__ = ["StepUpCallbacks"]
+__all__ = ["StepUpCallbacks", "parse_authentication", "reference_body", "result_body"]
 
 _log = structlog.get_logger(__name__)
 
@@ -80,14 +80,12 @@ class StepUpCallbacks:
         issuer_id = issuer_in_path(request, self._issuers)
         wanted = requests_pb2.AuthenticateConsumerRequest(consumer_id=id_in_path(request, "consumerId", CONSUMER_ID))
         fields = await read_fields(request)
-        _parse(fields, wanted)
+        parse_authentication(fields, wanted)
         self._misfits.report("authenticate", fields)
         reply = await self._dispatcher.ask(
             request, callback.CallbackRequest(issuer_id=issuer_id, authenticate=wanted), self._authenticate
         )
-        return json_response(
-            d1.AUTHENTICATE_STATUS, {d1.AuthenticationReference.AUTHENTICATION_ID: reply.authenticate.authentication_id}
-        )
+        return json_response(d1.AUTHENTICATE_STATUS, reference_body(reply.authenticate))
 
     async def get_result(self, request: web.Request) -> web.Response:
         """Respond with the state of an authentication. A final result is the same for every request.
@@ -103,13 +101,7 @@ class StepUpCallbacks:
         result = await self._stored(issuer_id, wanted)
         if result is None:
             result = await self._reported(request, issuer_id, wanted)
-        body = {
-            d1.AuthenticationResult.AUTHENTICATION_ID: wanted.authentication_id,
-            d1.AuthenticationResult.STATUS: _word(result.status),
-        }
-        if result.error:
-            body[d1.AuthenticationResult.ERROR] = result.error
-        return json_response(d1.AUTHENTICATION_RESULT_STATUS, body)
+        return json_response(d1.AUTHENTICATION_RESULT_STATUS, result_body(wanted.authentication_id, result))
 
     async def _reported(
         self, polled: web.Request, issuer_id: str, wanted: requests_pb2.AuthenticationResultRequest
@@ -167,13 +159,28 @@ class StepUpCallbacks:
         return await self._results.settle(issuer_id, wanted.consumer_id, result)
 
 
-def _parse(fields: Fields, wanted: requests_pb2.AuthenticateConsumerRequest) -> None:
+def parse_authentication(fields: Fields, wanted: requests_pb2.AuthenticateConsumerRequest) -> None:
+    """Parse a request to authenticate into `wanted`; an unexpected field is kept as received."""
     wanted.card_id = fields.fitting_text(d1.AuthenticationRequest.CARD_ID, max_length=MAX_TEXT_LENGTH)
     transaction = fields.fitting_nested(d1.AuthenticationRequest.TRANSACTION)
     if transaction is not None:
         parse_transaction(transaction, wanted.transaction)
     if fields:
         fields.rest_into(wanted.unrecognized)
+
+
+def reference_body(started: replies_pb2.AuthenticateConsumerResponse) -> dict[str, str]:
+    """Return the response body for a started authentication."""
+    return {d1.AuthenticationReference.AUTHENTICATION_ID: started.authentication_id}
+
+
+def result_body(authentication_id: str, result: authentication.AuthenticationResult) -> dict[str, str]:
+    """Return the response body for the state of an authentication."""
+    body = {
+        d1.AuthenticationResult.AUTHENTICATION_ID: authentication_id,
+        d1.AuthenticationResult.STATUS: _word(result.status),
+    }
+    return body | ({d1.AuthenticationResult.ERROR: result.error} if result.error else {})
 
 
 def _word(status: "authentication.AuthenticationStatus.ValueType") -> str:
