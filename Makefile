@@ -36,6 +36,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	lint-imports
 	python tools/contracts.py check
 	python tools/settings_reference.py check
+	python tools/d1_assumptions.py check
 
 bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; a quarter of an hour
 	python -m bench
@@ -43,9 +44,10 @@ bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs
 bench-quick: $(INSTALLED) ## half a minute of it, and whether the floors of bench/floors.toml hold
 	python -m bench --quick
 
-generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto/, docs/settings.md from the settings
+generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto/, pages of docs/ from the code
 	python tools/contracts.py generate
 	python tools/settings_reference.py write
+	python tools/d1_assumptions.py write
 
 contracts: $(INSTALLED) ## dist/contracts and an archive of it: for callers in any language
 	python tools/contracts.py distribute

@@ -1,17 +1,18 @@
 """D1's inbound API: every path and property name that this adapter relies on, one per line.
 
 D1 gives its full specification to customers only. Facts that its public documentation does not confirm are marked as
-assumed. Compare them with the specification; each is corrected in one line.
+assumed, and listed in docs/d1-assumptions.md; each is corrected in one line.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from google.protobuf.message import Message
 
+from adapters.d1.assumptions import Assumption
 from gateway.errors import GatewayError
 from issuer.common.v1 import error_pb2
 
@@ -27,6 +28,7 @@ __all__ = [
     "LIMIT",
     "LIST_OPERATIONS",
     "OFFSET",
+    "PARTS",
     "REGISTER_CARD",
     "REGISTER_CONSUMER",
     "RENEW_CARD",
@@ -55,7 +57,7 @@ class Endpoint:
     success_status: int
     """Status that D1 is expected to respond with; the adapter accepts any 2xx."""
     assumed: tuple[str, ...] = ()
-    """Unconfirmed parts: ``colon`` (its spelling in the path), ``status``, ``request``, ``response``."""
+    """Unconfirmed parts, as in `PARTS`."""
 
     @property
     def idempotent(self) -> bool:
@@ -105,7 +107,7 @@ SUSPEND_CARD: Final = Endpoint("POST", _CARD + "/operations:suspend", 204, assum
 RESUME_CARD: Final = Endpoint("POST", _CARD + "/operations:resume", 204, assumed=("colon", "status", "request"))
 
 LIST_OPERATIONS: Final = Endpoint("GET", _OPERATIONS, 200)
-GET_OPERATION: Final = Endpoint("GET", _OPERATIONS + "/{operation_id}", 200, assumed=("response",))
+GET_OPERATION: Final = Endpoint("GET", _OPERATIONS + "/{operation_id}", 200)
 
 DELETE_CREDENTIALS: Final = Endpoint(
     "POST", _AUTHENTICATOR + "/operations:delete", 204, assumed=("colon", "status", "request")
@@ -116,16 +118,46 @@ DELETE_CONSUMER: Final = Endpoint("POST", _V1 + "/consumers/{consumer_id}/operat
 USER_HEADER: Final = "x-user-id"
 """Header of calls at v2: the user on whose behalf the call is made."""
 
+PARTS: Final[Mapping[str, Assumption]] = MappingProxyType(
+    {
+        "colon": Assumption(
+            what="a colon before the verb",
+            basis="paths of v1, which D1 shows with their colon; of this one it shows a link, which has a dash",
+            if_wrong="D1 answers 404, and the caller gets UPSTREAM_NOT_FOUND. Nothing is changed.",
+        ),
+        "status": Assumption(
+            what="the status of success",
+            basis="calls of v1 that D1 shows with their status; of this one it says only that it succeeds",
+            if_wrong="Nothing: any 2xx is a success.",
+        ),
+        "request": Assumption(
+            what="the form of the request",
+            basis="the request of v1, and what D1's guides say of this one",
+            if_wrong="D1 answers 400, and the caller gets UPSTREAM_INVALID. Nothing is changed.",
+        ),
+        "response": Assumption(
+            what="the card's id in the response",
+            basis="that the caller has to learn it, and D1's SDK, which returns it",
+            if_wrong="The id is unrecognized. Create fails with UPSTREAM_CONTRACT, although the card exists.",
+        ),
+    }
+)
+"""The parts of a call that can be assumed."""
+
 OFFSET: Final = "offset"
 """Query parameter of `LIST_OPERATIONS`: number of newest operations to skip."""
 LIMIT: Final = "limit"
 """Query parameter of `LIST_OPERATIONS`: maximum number of operations to list, 1 to 50."""
 
-DEFAULT_REASON_CODE: Final = "ISSUER_DECISION"
-"""Sent where the caller gives no reason code: D1 wants one with every change.
-
-It is the default of v1; that a renewal at v2 takes it too is assumed.
-"""
+DEFAULT_REASON_CODE: Annotated[
+    str,
+    Assumption(
+        what="a renewal takes this reason code",
+        basis="the default of v1; of a renewal's codes D1 shows none",
+        if_wrong="D1 answers 403 to renewals without a code of the caller, who gets UPSTREAM_FORBIDDEN.",
+    ),
+] = "ISSUER_DECISION"
+"""Sent where the caller gives no reason code: D1 wants one with every change."""
 
 FIELDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -169,14 +201,27 @@ FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 Those of a 3DS operation, which also occurs in callbacks, are in `adapters.d1.callbacks.operations`.
 """
 
-ASSUMED_FIELDS: Final = frozenset(
-    {"accounts", "type", "name_on_card", "second_name_on_card", "card_id", "new_card_id", "reason", "reason_code"}
+_UNNAMED: Final = Assumption(
+    basis="the property's meaning and form, which D1 shows without its name",
+    if_wrong="D1 answers 400 where the caller sets it, who gets UPSTREAM_INVALID. Nothing is changed.",
 )
-"""Keys of `FIELDS` whose D1 name is unconfirmed.
-
-D1's older API (v1) uses ``reason`` and ``reasonCode``, so they are confirmed for calls at v1, and D1 uses ``cardId``
-for a card's id wherever it was seen. The assumption is that request bodies at v2 use these names too.
-"""
+_NAMED_ELSEWHERE: Final = Assumption(
+    basis="the name in v1, or elsewhere in v2",
+    if_wrong="As with the form of a request: D1 answers 400 where it is sent. In a response, it is unrecognized.",
+)
+ASSUMED_FIELDS: Final[Mapping[str, Assumption]] = MappingProxyType(
+    {
+        "accounts": _UNNAMED,
+        "type": _UNNAMED,
+        "name_on_card": _UNNAMED,
+        "second_name_on_card": _UNNAMED,
+        "new_card_id": _UNNAMED,
+        "card_id": _NAMED_ELSEWHERE,
+        "reason": _NAMED_ELSEWHERE,
+        "reason_code": _NAMED_ELSEWHERE,
+    }
+)
+"""Keys of `FIELDS` whose D1 name is unconfirmed at v2. Calls at v1 take ``reason`` and ``reasonCode`` as D1 shows."""
 
 
 def body(**properties: Any) -> dict[str, Any]:

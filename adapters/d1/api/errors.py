@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
 from adapters.d1.api.endpoints import FIELDS
+from adapters.d1.assumptions import Assumption
 from adapters.http.errors import RETRY_SECONDS, RETRYABLE, Meaning, Upstream, sanitised
 from adapters.http.response import UpstreamResponse
 from gateway.errors import FieldViolation, GatewayError, Reason
@@ -32,6 +33,14 @@ deadline_exceeded = D1.deadline_exceeded
 _CODE = re.compile(r"(?!.*[0-9]{8})[A-Z0-9_]{1,64}")
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]]{0,63}")
 
+_NOT_REUSABLE: Annotated[
+    HTTPStatus,
+    Assumption(
+        what="the status for a card id or a PAN that may not be used again",
+        basis="what the status means in HTTP; D1 shows the rule without a status",
+        if_wrong="The caller gets UPSTREAM_INVALID or UPSTREAM_FORBIDDEN in place of UPSTREAM_CONFLICT.",
+    ),
+] = HTTPStatus.CONFLICT
 _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         HTTPStatus.FORBIDDEN: Meaning(
@@ -44,7 +53,7 @@ _MEANINGS: Final[Mapping[int, Meaning]] = MappingProxyType(
             error_pb2.ERROR_OUTCOME_REJECTED,
             "{upstream} does not know the issuer or the subject of the call",
         ),
-        HTTPStatus.CONFLICT: Meaning(
+        _NOT_REUSABLE: Meaning(
             error_pb2.ERROR_REASON_UPSTREAM_CONFLICT,
             error_pb2.ERROR_OUTCOME_REJECTED,
             "The card id or the PAN is in use at {upstream}, or may not be reused",

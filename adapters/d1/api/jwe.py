@@ -1,16 +1,26 @@
 """Encrypts card data for D1, as compact JWE (RFC 7516; RFC 7518 section 4.6; D1 API: encrypt sensitive data)."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import orjson
 from joserfc import jwe
 from joserfc.jwk import ECKey
 
 from adapters.d1.api.keys import IssuerKeys
+from adapters.d1.assumptions import Assumption
 from issuer.callback.v1 import replies_pb2
 from issuer.common.v1 import card_data_pb2
 
-__all__ = ["D1CardDataEncryption", "encrypt_credentials", "mmyy"]
+__all__ = ["ASSUMPTIONS", "D1CardDataEncryption", "encrypt_credentials", "mmyy"]
+
+ASSUMPTIONS: Final = (
+    Assumption(
+        what="renewals and replacements take card data as registrations do",
+        basis="the plaintext of a registration, which D1 shows",
+        if_wrong="D1 answers 400 to them, and the caller gets UPSTREAM_INVALID. Without card data, D1 asks for it.",
+    ),
+)
 
 _ALGORITHM = "ECDH-ES"
 _ENCRYPTION = "A256GCM"

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import structlog
@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 from adapters.d1.api.endpoints import TOKEN, token_form
 from adapters.d1.api.errors import contract_broken, expect_success, no_token, token_refusal
 from adapters.d1.api.keys import IssuerKeys
+from adapters.d1.assumptions import Assumption
 from adapters.http.client import HttpExchange
 from adapters.http.response import UpstreamResponse
 from gateway.errors import GatewayError
@@ -37,7 +38,14 @@ _REJECTION_PAUSE_SECONDS = 5.0
 """Time between two new tokens while D1 rejects new ones: another would not help, but load the token endpoint."""
 _DOCUMENTED_LIFETIME_SECONDS = 900
 """Lifetime of a token whose response does not state it."""
-_ASSERTION_REJECTED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
+_ASSERTION_REJECTED: Annotated[
+    frozenset[HTTPStatus],
+    Assumption(
+        what="the statuses of an assertion that is rejected",
+        basis="RFC 6749, section 5.2; D1 shows 400 only",
+        if_wrong="During a rotation the second key is not tried: calls fail until D1 knows the first one.",
+    ),
+] = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED})
 """Statuses by which D1 rejects an assertion. During a replacement, another key may still be accepted."""
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750 section 2.1."""

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final
 
 from aiohttp import web
 
+from adapters.d1.assumptions import Assumption
 from gateway.edge.platform import CALLBACK_OUTCOME
 from gateway.edge.responses import HttpError
 from gateway.edge.server_connection import while_connected
@@ -26,7 +27,14 @@ _DECLINED: Final[Mapping[int, tuple[HTTPStatus, str]]] = MappingProxyType(
         replies_pb2.CALLBACK_REFUSAL_REASON_FAILED: (HTTPStatus.INTERNAL_SERVER_ERROR, "the issuer failed"),
     }
 )
-REFUSAL_STATUSES: Final = frozenset(status for status, _ in _DECLINED.values())
+REFUSAL_STATUSES: Annotated[
+    frozenset[HTTPStatus],
+    Assumption(
+        what="D1 understands these statuses of each callback request",
+        basis="an integrator's list of them; D1 shows some for each callback",
+        if_wrong="D1 takes a refusal for a failure, and may ask again.",
+    ),
+] = frozenset(status for status, _ in _DECLINED.values())
 """Statuses that D1 gets if a handler declines."""
 
 

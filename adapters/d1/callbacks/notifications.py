@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from adapters.d1.assumptions import Assumption
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, OPERATION_ID, FieldError, Fields
 from adapters.d1.callbacks.misfits import Misfits
@@ -25,7 +26,20 @@ from issuer.consumer.v1.operation_pb2 import ConsumerOperation
 from issuer.notification.v1.messages_pb2 import Notification
 from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
 
-__all__ = ["Notifications"]
+__all__ = ["ASSUMPTIONS", "Notifications"]
+
+ASSUMPTIONS: Final = (
+    Assumption(
+        what="D1 sends a notification again that got a 5xx, or no response",
+        basis="D1's guide: it sends again depending on the status; the condition, the number and the pauses are cut",
+        if_wrong="What arrives while the event log is unavailable is lost. Compare with the history of operations.",
+    ),
+    Assumption(
+        what="D1 does not send a notification again that got a 400",
+        basis="D1's page, which is cut after `D1 will no`",
+        if_wrong="A notification without a usable id comes again and again; each is logged and gets a 400.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

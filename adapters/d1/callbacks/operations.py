@@ -7,17 +7,31 @@ what got a 400.
 
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from adapters.d1.assumptions import Assumption
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields, parse_time
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.threeds.v1 import operation_pb2 as threeds
 
-__all__ = ["parse_consumer_operation", "parse_operation", "state_text"]
+__all__ = ["ASSUMPTIONS", "parse_consumer_operation", "parse_operation", "state_text"]
+
+ASSUMPTIONS: Final = (
+    Assumption(
+        what="the words of a status are SUCCESSFUL, PENDING and FAILED; a denial of the cardholder is FAILED",
+        basis="the words of D1's other operations",
+        if_wrong="The status is unspecified, beside D1's word in `status_text`. Correct the enums of the contract.",
+    ),
+    Assumption(
+        what="the operations on a consumer are those of D1's inbound API",
+        basis="D1's list of consumer operations, which it shows there",
+        if_wrong="The type is unspecified, beside D1's word in `type_text`. Correct the enum of the contract.",
+    ),
+)
 
 _Number = TypeVar("_Number", bound=int)
 

@@ -1,11 +1,14 @@
 """D1's callbacks: their paths, success statuses and JSON names, in one table.
 
-Most of it is in D1's public documentation. The rest is marked `Assumed`: if D1's own specification differs, correct its
-line here.
+Most of it is in D1's public documentation. The rest is marked as assumed, and listed in docs/d1-assumptions.md: if D1's
+own specification differs, correct its line here.
 """
 
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias, TypeVar
+
+from adapters.d1.assumptions import Assumption
 
 __all__ = [
     "AUTHENTICATE_PATH",
@@ -47,8 +50,30 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-Assumed: TypeAlias = Annotated[_T, "assumed"]
+_READ: Final = Assumption(
+    basis="models of D1's inbound API and SDK, and EMV 3DS",
+    if_wrong="The field stays empty, what D1 sends instead is unrecognized, and `upstream_misfits_total` may count it.",
+)
+Assumed: TypeAlias = Annotated[_T, _READ]
 """Mark of facts that D1's public documentation does not show."""
+_Identity: TypeAlias = Annotated[
+    _T,
+    replace(_READ, if_wrong="D1 gets 400 for every such notification, and does not send it again: they are lost."),
+]
+_Answered: TypeAlias = Annotated[
+    _T,
+    Assumption(
+        basis="the name in the path of D1's next request, and words that D1 uses elsewhere",
+        if_wrong="D1 does not find the answer: each step-up authentication of the issuer fails.",
+    ),
+]
+_AnsweredStatus: TypeAlias = Annotated[
+    _T,
+    Assumption(
+        basis="D1's other callbacks, whose status it shows",
+        if_wrong="D1 may take a success for a failure: it sends a notification again, or a step-up fails.",
+    ),
+]
 
 BANKING = "/banking/d1/v1"
 """Where the callbacks about consumers begin. An integrator's D1 also called some of them below ``/banking/v1``."""
@@ -64,9 +89,9 @@ THREE_DS_NOTIFICATION_STATUS = HTTPStatus.NO_CONTENT
 
 CONSUMER_NOTIFICATION_PATH = f"{_CONSUMER}/notifications"
 """POST `ConsumerOperation`: notification of an operation on a consumer (D1 API: outbound consumer API)."""
-CONSUMER_NOTIFICATION_STATUS: Assumed[HTTPStatus] = HTTPStatus.NO_CONTENT
+CONSUMER_NOTIFICATION_STATUS: _AnsweredStatus[HTTPStatus] = HTTPStatus.NO_CONTENT
 
-BATCH: Assumed[str] = "operations"
+BATCH: _Identity[str] = "operations"
 """List of operations in one notification, as in D1's newer notifications of card operations."""
 
 CONSUMER_INFORMATION_PATH = _CONSUMER
@@ -83,11 +108,11 @@ DELIVER_OTP_CARD_PARAMETER: Assumed[str] = "cardId"
 
 AUTHENTICATE_PATH = f"{_CONSUMER}/authentication"
 """POST `AuthenticationRequest`, response `AuthenticationReference`: authenticates a consumer."""
-AUTHENTICATE_STATUS: Assumed[HTTPStatus] = HTTPStatus.OK
+AUTHENTICATE_STATUS: _AnsweredStatus[HTTPStatus] = HTTPStatus.OK
 
 AUTHENTICATION_RESULT_PATH = f"{AUTHENTICATE_PATH}/{{authenticationId}}"
 """GET `AuthenticationResult`: the state of an authentication."""
-AUTHENTICATION_RESULT_STATUS: Assumed[HTTPStatus] = HTTPStatus.OK
+AUTHENTICATION_RESULT_STATUS: _AnsweredStatus[HTTPStatus] = HTTPStatus.OK
 
 CARD_CREDENTIALS_PATH = "/cms/api/v1/issuers/{issuerId}/cards/{cardId}/credentials"
 """GET `CardCredentials`: a card's credentials (D1 API: outbound card API)."""
@@ -119,7 +144,7 @@ class ThreeDSOperationDetails:
 class ConsumerOperation:
     """An operation on a consumer. Modelled on the one in D1's inbound API."""
 
-    OPERATION_ID: Assumed[str] = "operationId"
+    OPERATION_ID: _Identity[str] = "operationId"
     OPERATION: Assumed[str] = "operation"
     STATUS: Assumed[str] = "status"
     START_TIME: Assumed[str] = "startTime"
@@ -209,15 +234,15 @@ class AuthenticationRequest:
 class AuthenticationReference:
     """Reference to a started authentication."""
 
-    AUTHENTICATION_ID: Assumed[str] = "authenticationId"
+    AUTHENTICATION_ID: _Answered[str] = "authenticationId"
 
 
 class AuthenticationResult:
     """State of an authentication."""
 
-    AUTHENTICATION_ID: Assumed[str] = "authenticationId"
-    STATUS: Assumed[str] = "status"
-    ERROR: Assumed[str] = "error"
+    AUTHENTICATION_ID: _Answered[str] = "authenticationId"
+    STATUS: _Answered[str] = "status"
+    ERROR: _Answered[str] = "error"
 
 
 class CardCredentials:

@@ -5,10 +5,12 @@ D1's documentation does not say whether D1 polls or asks once, in the end. So a 
 
 import asyncio
 from collections.abc import Container
+from typing import Final
 
 import structlog
 from aiohttp import web
 
+from adapters.d1.assumptions import Assumption
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.dispatcher import CallbackDispatcher, NoReplyError
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
@@ -23,7 +25,15 @@ from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2, requests_pb2
 from issuer.consumer.v1 import authentication_pb2 as authentication
 
-__all__ = ["StepUpCallbacks", "parse_authentication", "reference_body", "result_body"]
+__all__ = ["ASSUMPTIONS", "StepUpCallbacks", "parse_authentication", "reference_body", "result_body"]
+
+ASSUMPTIONS: Final = (
+    Assumption(
+        what="D1 asks for a result until it is final, or once at the end",
+        basis="D1's guide, which says only that the issuer offers the result; the gateway does both",
+        if_wrong="An answer is pending for a D1 that asks once and sooner: the purchase fails. Raise `wait_seconds`.",
+    ),
+)
 
 _log = structlog.get_logger(__name__)
 
