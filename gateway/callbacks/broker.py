@@ -27,7 +27,7 @@ from gateway.callbacks.model import (
     rank,
 )
 from gateway.callbacks.tokens import CallbackTokens
-from gateway.ports.callbacks import CallbackOutcome, NoReply
+from gateway.ports.callbacks import Attempts, CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Broker", "Handler", "HandlerSession", "Outcome", "Topic", "kind_of"]
@@ -71,7 +71,7 @@ class Broker:
         request: callback.CallbackRequest,
         seconds: float,
         *,
-        max_handlers: int = 1,
+        attempts: Attempts = Attempts(),
         wait_for_handler: bool = True,
     ) -> callback.CallbackReply | NoReply:
         """Send a callback request and wait for the accepted reply; see `gateway.ports.CallbackBus`."""
@@ -82,7 +82,7 @@ class Broker:
             if not ended.done():
                 ended.set_result(reply)
 
-        abandon = self.begin(request, seconds, end, max_handlers=max_handlers, wait_for_handler=wait_for_handler)
+        abandon = self.begin(request, seconds, end, attempts=attempts, wait_for_handler=wait_for_handler)
         try:
             return await ended
         finally:
@@ -94,7 +94,7 @@ class Broker:
         seconds: float,
         on_end: OnEnd,
         *,
-        max_handlers: int = 1,
+        attempts: Attempts = Attempts(),
         wait_for_handler: bool = True,
     ) -> Callable[[], None]:
         """Send a callback request without waiting for the reply.
@@ -103,7 +103,7 @@ class Broker:
             request: The callback request with its issuer, correlation id and content. The broker owns it.
             seconds: The time for the reply.
             on_end: Called once, perhaps before this returns.
-            max_handlers: The number of handlers that may get it because those before are slow.
+            attempts: How many handlers may get it.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:
@@ -118,7 +118,7 @@ class Broker:
         request.token = self._tokens.make(deadline)
         request.deadline.FromMilliseconds(round((self._wall_clock() + seconds) * 1000))
         number = next(self._numbers)
-        pending = PendingCallback(request, topic, number, deadline, on_end, max_handlers, wait_for_handler)
+        pending = PendingCallback(request, topic, number, deadline, on_end, attempts, wait_for_handler)
         pending.expiry = self._clock.call_at(deadline, self._expire, pending)
         self._pending[request.token] = pending
         self._dispatch(pending)
@@ -160,12 +160,10 @@ class Broker:
         session.is_draining = True
         for topic in session.topics:
             self._unregister(session, topic)
-        for pending in tuple(session.held.values()):
-            self._release(session, pending)
-            # Earlier holders have used up their time.
-            if pending.on_end is not None and pending.last_session is session:
-                pending.last_session = None
-                self._dispatch(pending)
+        for token, pending in tuple(session.held.items()):
+            # Only its peer knows what a remote handler has read, and declines for it what it has not.
+            is_unread = session.remote_id is None and session.handler.withdraw(token)
+            self._take_back(session, pending, is_unread=is_unread)
         self._end_unserved(session.topics)
 
     def take(self, session: HandlerSession, reply: callback.CallbackReply, on_outcome: OnOutcome) -> None:
@@ -233,6 +231,8 @@ class Broker:
         """Send a callback request to the best handler that has not had it, or let it wait for one."""
         pending.set_timer(None)
         if not pending.can_be_sent(self._clock.time()):
+            if pending.is_exhausted and not pending.wait_for_handler:
+                self._end(pending, None)
             return
         sessions = self._sessions.get(pending.topic, ())
         best = min(
@@ -287,6 +287,30 @@ class Broker:
             session.is_slow = True
         self._dispatch(pending)
 
+    def _take_back(self, session: HandlerSession, pending: PendingCallback, *, is_unread: bool) -> None:
+        """Release a handler that will not reply, and pass the callback request on.
+
+        Args:
+            session: The handler.
+            pending: What it held.
+            is_unread: Whether it cannot have read it, so that it counts for nothing.
+        """
+        self._release(session, pending)
+        if is_unread:
+            pending.tried.pop(session.identity, None)
+        if pending.last_session is session:
+            # Earlier holders have used up their time.
+            previous = next(reversed(pending.tried.values()), None) if is_unread else None
+            pending.last_session = previous if previous in pending.holders else None
+            pending.set_timer(None)
+        self._pass_on_if_free(pending)
+
+    def _pass_on_if_free(self, pending: PendingCallback) -> None:
+        """Send a callback request to a further handler, within limits, unless one has it to itself."""
+        if pending.on_end is not None and pending.timer is None:
+            self._stop_waiting(pending)
+            self._dispatch(pending)
+
     def _settle(self, pending: PendingCallback, reply: callback.CallbackReply, topics: Collection[Topic]) -> Outcome:
         if self._clock.time() >= pending.deadline:
             return callback.REPLY_OUTCOME_LATE
@@ -308,11 +332,12 @@ class Broker:
 
     def _expire(self, pending: PendingCallback) -> None:
         holders = tuple(pending.holders)
+        # Before they are released: how it ends depends on whether somebody has it.
+        self._end(pending, None)
         for session in holders:
             session.is_slow = True
             session.handler.withdraw(pending.message.token)
             self._release(session, pending)
-        self._end(pending, None)
         for session in sorted(holders, key=rank):
             self._fill(session)
 

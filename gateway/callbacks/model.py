@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.aio.clock import Timer
-from gateway.ports.callbacks import CallbackOutcome, NoReply
+from gateway.ports.callbacks import Attempts, CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = [
@@ -73,7 +73,7 @@ class Handler(Protocol):
         """Drop a callback request that nobody waits for.
 
         Returns:
-            Whether the handler will not get it. If not, it may be at work on it.
+            Whether the handler did not and will not get it. If not, it may be at work on it.
         """
         ...
 
@@ -153,11 +153,11 @@ class PendingCallback:
     deadline: float
     on_end: OnEnd | None
     """None once the callback has ended."""
-    max_handlers: int
-    """Maximum number of handlers that slowness alone gives it to. Each may do the work."""
+    attempts: Attempts
     wait_for_handler: bool
     tried: "dict[HandlerSession | RemoteId, HandlerSession]" = field(default_factory=dict)
-    """All handlers that got the callback request, in order, disconnected ones included."""
+    """All handlers that got the callback request, in order, disconnected ones included; not those that disconnected
+    before they could read it."""
     holders: set[HandlerSession] = field(default_factory=set)
     last_session: HandlerSession | None = None
     """The handler that has half of the remaining time to itself; None before the first one or after it disconnected."""
@@ -168,16 +168,25 @@ class PendingCallback:
     """Ends the time that the last handler has to itself, or the wait for another handler if that one is slow."""
 
     def can_be_sent(self, now: float) -> bool:
-        """Return whether another handler may get it. Limits apply while the last one is still connected."""
+        """Return whether another handler may get it. Stricter limits apply while the last one is still connected."""
         left = self.deadline - now
+        if len(self.tried) >= self.attempts.most:
+            return False
         if self.last_session is None:
             return left > 0
-        return left >= MIN_PASS_ON_SECONDS and len(self.tried) < self.max_handlers
+        return left >= MIN_PASS_ON_SECONDS and len(self.tried) < self.attempts.if_slow
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no handler has it, and no further one may get it."""
+        return not self.holders and len(self.tried) >= self.attempts.most
 
     @property
     def no_reply(self) -> NoReply:
         """Why there is no reply, at the end."""
-        return CallbackOutcome.FALLBACK if self.tried else CallbackOutcome.NO_HANDLER
+        if not self.tried:
+            return CallbackOutcome.NO_HANDLER
+        return CallbackOutcome.EXHAUSTED if self.is_exhausted else CallbackOutcome.FALLBACK
 
     def fits(self, reply: callback.CallbackReply) -> bool:
         """Return whether a callback reply is of the same kind, or a refusal."""

@@ -3,7 +3,14 @@
 The protobuf messages are the model: a port takes and returns them.
 """
 
-from gateway.ports.callbacks import AuthenticationResultStore, CallbackBus, CallbackOutcome, NoReply, outcome_of
+from gateway.ports.callbacks import (
+    Attempts,
+    AuthenticationResultStore,
+    CallbackBus,
+    CallbackOutcome,
+    NoReply,
+    outcome_of,
+)
 from gateway.ports.cards import Call, CardDataEncryption, CardIssuer
 from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
@@ -24,6 +31,7 @@ from gateway.ports.threeds import ThreeDSServer
 
 __all__ = [
     "Appendable",
+    "Attempts",
     "AuthenticationResultStore",
     "Authenticators",
     "Call",

@@ -1,12 +1,12 @@
 """Callbacks that need a reply: the bus to handlers, and the results of authentications."""
 
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.consumer.v1.authentication_pb2 import AuthenticationResult
 
-__all__ = ["AuthenticationResultStore", "CallbackBus", "CallbackOutcome", "NoReply", "outcome_of"]
+__all__ = ["Attempts", "AuthenticationResultStore", "CallbackBus", "CallbackOutcome", "NoReply", "outcome_of"]
 
 
 class CallbackOutcome(StrEnum):
@@ -20,12 +20,23 @@ class CallbackOutcome(StrEnum):
     """A handler had it, and none replied in time; or too many callback requests were open."""
     NO_HANDLER = "no_handler"
     """No handler had it: none was connected, or none had room before its deadline."""
+    EXHAUSTED = "exhausted"
+    """As many handlers had it as may, and all of them disconnected without a reply: it may be what they die of."""
     WITHDRAWN = "withdrawn"
     """Nobody waits for the reply any more: the platform hung up, or a result came another way."""
 
 
-NoReply: TypeAlias = Literal[CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER]
+NoReply: TypeAlias = Literal[CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER, CallbackOutcome.EXHAUSTED]
 """Why there is no reply."""
+
+
+class Attempts(NamedTuple):
+    """How many handlers may get one callback request. Each may do the work."""
+
+    most: int = 3
+    """In all, for whatever reason."""
+    if_slow: int = 1
+    """Of these, because those before are slow."""
 
 
 class CallbackBus(Protocol):
@@ -36,7 +47,7 @@ class CallbackBus(Protocol):
         request: callback.CallbackRequest,
         seconds: float,
         *,
-        max_handlers: int = 1,
+        attempts: Attempts = Attempts(),
         wait_for_handler: bool = True,
     ) -> callback.CallbackReply | NoReply:
         """Send a callback request and wait for the reply. If this is cancelled, the request is withdrawn.
@@ -44,7 +55,7 @@ class CallbackBus(Protocol):
         Args:
             request: The request with its issuer and correlation id; the bus sets the other fields.
             seconds: Time limit for the reply.
-            max_handlers: The number of handlers that may get it because those before are slow.
+            attempts: How many handlers may get it.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Returns:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from gateway.settings.types import Seconds, Table
 
@@ -21,7 +21,7 @@ def _documented(status: int) -> int:
 
 
 _ErrorStatus = Annotated[int, AfterValidator(_documented), WithJsonSchema({"type": "integer", "enum": [*_STATUSES]})]
-_MaxHandlers = Annotated[int, Field(ge=1, le=10)]
+_MaxAttempts = Annotated[int, Field(ge=1, le=10)]
 _ErrorText = Annotated[str, StringConstraints(max_length=256)]
 
 
@@ -34,17 +34,20 @@ class CallbackPolicySettings(Table):
     """HTTP status for D1 if no handler replies in time."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status; 403 has none."""
-    max_handlers: _MaxHandlers = 1
-    """Handlers that may get one callback request because those before are slow. Each may do the work, and a
-    consumer get an OTP from each. 1: another handler gets it only if the first one disconnects."""
+    max_attempts: _MaxAttempts = 3
+    """Handlers that may get one callback request, for whatever reason; then D1 gets the fallback. So a request at which
+    handlers crash does not go to all of them."""
+    max_attempts_if_slow: _MaxAttempts = 1
+    """Of these, handlers that may get it because those before are slow. Each may do the work, and a consumer get an OTP
+    from each. 1: another handler gets it only if the first one disconnects."""
 
 
 class CallbackReadSettings(CallbackPolicySettings):
     """Deadline and fallback of one kind of callback that changes nothing."""
 
-    max_handlers: _MaxHandlers = 2
-    """Handlers that may get one callback request because those before are slow. 1: another handler gets it only if the
-    first one disconnects."""
+    max_attempts_if_slow: _MaxAttempts = 2
+    """Of `max_attempts`, handlers that may get one callback request because those before are slow. 1: another handler
+    gets it only if the first one disconnects."""
 
 
 class ResultPollSettings(Table):
@@ -61,9 +64,11 @@ class ResultPollSettings(Table):
     "pending"."""
     fallback_error: _ErrorText = "no answer in time"
     """Error text for D1 with the fallback status; 403 has none."""
-    max_handlers: _MaxHandlers = 2
-    """Handlers that may get one callback request because those before are slow. 1: another handler gets it only if the
-    first one disconnects."""
+    max_attempts: _MaxAttempts = 3
+    """Handlers that may get one callback request, for whatever reason. Then D1 is answered as if none replied."""
+    max_attempts_if_slow: _MaxAttempts = 2
+    """Of these, handlers that may get it because those before are slow. 1: another handler gets it only if the first
+    one disconnects."""
 
 
 class CallbackSettings(Table):
@@ -81,3 +86,13 @@ class CallbackSettings(Table):
     """Requests for a card's credentials."""
     authentication_result_ttl_seconds: Seconds = 900.0
     """Time to keep an authentication's result for D1's polls, from its first report."""
+
+    @model_validator(mode="after")
+    def _slowness_makes_no_more_attempts_than_there_are(self) -> "CallbackSettings":
+        for kind, policy in self:
+            if (
+                isinstance(policy, CallbackPolicySettings | ResultPollSettings)
+                and policy.max_attempts_if_slow > policy.max_attempts
+            ):
+                raise ValueError(f"{kind}: max_attempts_if_slow must not exceed max_attempts")
+        return self

@@ -9,7 +9,7 @@ from typing import Final
 from opentelemetry.trace import SpanKind
 
 from gateway.errors import GatewayError
-from gateway.ports import Appendable, CallbackBus, CallbackOutcome, Event, NoReply, outcome_of
+from gateway.ports import Appendable, Attempts, CallbackBus, CallbackOutcome, Event, NoReply, outcome_of
 from gateway.ports.meter import CircuitState, Exchange
 from gateway.telemetry.metrics import InProgress, Metrics
 from gateway.telemetry.tracing import Tracing, fail
@@ -63,7 +63,7 @@ class InstrumentedBus:
         request: callback.CallbackRequest,
         seconds: float,
         *,
-        max_handlers: int = 1,
+        attempts: Attempts = Attempts(),
         wait_for_handler: bool = True,
     ) -> callback.CallbackReply | NoReply:
         """See `gateway.ports.CallbackBus`."""
@@ -75,9 +75,7 @@ class InstrumentedBus:
         outcome = CallbackOutcome.WITHDRAWN
         with self._tracing.span(kind, SpanKind.INTERNAL) as span:
             try:
-                reply = await self._bus.ask(
-                    request, seconds, max_handlers=max_handlers, wait_for_handler=wait_for_handler
-                )
+                reply = await self._bus.ask(request, seconds, attempts=attempts, wait_for_handler=wait_for_handler)
                 outcome = outcome_of(reply)
                 return reply
             finally:

@@ -8,9 +8,10 @@ from functools import partial
 
 import pytest
 
-from gateway.ports import CallbackOutcome, NoReply
+from gateway.ports import Attempts, CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.conformance.callback_buses import Bus, Connected, alone, over_two_gateways
+from tests.conformance.lease_engines import until
 from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply, a_request
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
@@ -41,11 +42,16 @@ async def handler(bus: Bus) -> Connected:
 
 
 def sent(
-    bus: Bus, name: str = "q", seconds: float = LONG, *, max_handlers: int = 2, wait_for_handler: bool = True
+    bus: Bus,
+    name: str = "q",
+    seconds: float = LONG,
+    *,
+    attempts: Attempts = Attempts(if_slow=2),
+    wait_for_handler: bool = True,
 ) -> "asyncio.Task[callback.CallbackReply | NoReply]":
     """Send a callback request."""
     request = a_request(correlation_id=name)
-    asking = bus.asking.ask(request, seconds, max_handlers=max_handlers, wait_for_handler=wait_for_handler)
+    asking = bus.asking.ask(request, seconds, attempts=attempts, wait_for_handler=wait_for_handler)
     return asyncio.create_task(asking)
 
 
@@ -159,6 +165,21 @@ async def test_what_a_handler_leaves_undone_goes_to_another(bus: Bus) -> None:
     assert (again.token, again.attempt) == (gone.requests[0].token, 2)
     assert await left.reply(a_reply(again.token)) == ACCEPTED
     assert isinstance(await request, callback.CallbackReply)
+
+
+async def test_no_more_handlers_get_a_callback_than_may(bus: Bus) -> None:
+    handlers = [await bus.connect() for _ in range(5)]
+    request = sent(bus, attempts=Attempts(most=3), wait_for_handler=False)
+
+    living = [*handlers]
+    while not request.done():
+        await until(lambda: request.done() or any(handler.requests for handler in living))
+        for handler in [handler for handler in living if handler.requests]:
+            living.remove(handler)
+            await bus.disconnect(handler)
+
+    assert await request == CallbackOutcome.EXHAUSTED
+    assert sorted(handler.requests[0].attempt for handler in handlers if handler.requests) == [1, 2, 3]
 
 
 async def test_who_takes_too_long_is_not_waited_for_and_the_first_reply_counts(bus: Bus) -> None:

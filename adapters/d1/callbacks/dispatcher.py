@@ -12,7 +12,7 @@ from gateway.edge.platform import CALLBACK_OUTCOME
 from gateway.edge.responses import HttpError
 from gateway.edge.server_connection import while_connected
 from gateway.logging import correlation
-from gateway.ports import CallbackBus, CallbackOutcome, outcome_of
+from gateway.ports import Attempts, CallbackBus, CallbackOutcome, outcome_of
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
@@ -61,7 +61,7 @@ class CallbackDispatcher:
         Args:
             received: D1's HTTP request.
             request: The request, with its issuer.
-            policy: Deadline, fallback, and how many slow handlers may get it.
+            policy: Deadline, fallback, and how many handlers may get it.
             wait_for_handler: Whether to wait for a handler to connect if none is connected.
 
         Raises:
@@ -75,7 +75,7 @@ class CallbackDispatcher:
             reply = await self._bus.ask(
                 request,
                 policy.deadline_seconds,
-                max_handlers=policy.max_handlers,
+                attempts=Attempts(policy.max_attempts, policy.max_attempts_if_slow),
                 wait_for_handler=wait_for_handler,
             )
         received[CALLBACK_OUTCOME] = outcome_of(reply)

@@ -1,7 +1,8 @@
 """The broker of a gateway in a cluster."""
 
 from gateway.callbacks.broker import Broker
-from gateway.callbacks.model import HandlerSession, PendingCallback, kind_of
+from gateway.callbacks.model import HandlerSession, PendingCallback, RemoteId, kind_of
+from gateway.ports.callbacks import Attempts
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["SharedBroker"]
@@ -10,20 +11,24 @@ __all__ = ["SharedBroker"]
 class SharedBroker(Broker):
     """A broker that shares handlers with those of peers, both ways."""
 
-    def decline(self, session: HandlerSession, token: str) -> None:
-        """Note that a handler of a peer did not get a callback request and has no room until further notice."""
-        session.is_full = True
-        pending = session.held.get(token)
+    def decline(self, remote_id: RemoteId, session: HandlerSession | None, token: str) -> None:
+        """Note that a handler of a peer did not get a callback request and has no room until further notice.
+
+        Args:
+            remote_id: The handler.
+            session: Its session; None if the peer has announced meanwhile that it is gone.
+            token: The callback request's token.
+        """
+        if session is not None:
+            session.is_full = True
+        pending = self._pending.get(token)
         if pending is None:
             return
-        del pending.tried[session.identity]
-        self._release(session, pending)
-        if pending.on_end is not None and pending.last_session is session:
-            previous = next(reversed(pending.tried.values()), None)
-            pending.last_session = previous if previous in pending.holders else None
-            self._stop_waiting(pending)
-            self._dispatch(pending)
-            self._end_unserved((pending.topic,))
+        if session in pending.holders:
+            self._take_back(session, pending, is_unread=True)
+        elif pending.tried.pop(remote_id, None) is not None:
+            self._pass_on_if_free(pending)
+        self._end_unserved((pending.topic,))
 
     def offer(self, session: HandlerSession) -> None:
         """Note that a handler of a peer has room again."""
@@ -51,7 +56,7 @@ class SharedBroker(Broker):
             deadline = self._clock.time() + seconds
             # Nobody waits for it here: it only takes up room until its handler replies or it expires.
             pending = PendingCallback(
-                request, topic, next(self._numbers), deadline, on_end=None, max_handlers=1, wait_for_handler=False
+                request, topic, next(self._numbers), deadline, on_end=None, attempts=Attempts(), wait_for_handler=False
             )
             pending.expiry = self._clock.call_at(deadline, self._expire, pending)
             self._pending[request.token] = pending

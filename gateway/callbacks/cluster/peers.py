@@ -128,9 +128,8 @@ class Peers:
 
     def decline(self, gateway: str, declined: peer.DeclinedRequest) -> None:
         """Take back a callback request that a handler did not get."""
-        session = self._session(gateway, declined.handler_session_id)
-        if session is not None:
-            self._broker.decline(session, declined.token)
+        session_id = declined.handler_session_id
+        self._broker.decline(RemoteId(gateway, session_id), self._session(gateway, session_id), declined.token)
 
     def offer(self, gateway: str, capacity: peer.Capacity) -> None:
         """Send a handler with room what waits for one."""

@@ -110,6 +110,10 @@ class Relay:
         number = self._session_ids.pop(session, 0)
         self._sessions.pop(number, None)
         self._declined.pop(number, None)
+        for token in session.held:
+            # To the peer that waits, a handler that is gone would be one of the attempts.
+            if owner_of(token) != self._us and session.handler.withdraw(token):
+                self._decline(owner_of(token), number, token)
         self._broker.disconnect(session)
         self._announce()
 
@@ -187,11 +191,14 @@ class Relay:
         seconds = request.time_left.ToMilliseconds() / 1000 - self._peers.delay(sender, forwarded.sent_at_seconds)
         if session is not None and seconds > 0 and self._broker.relay(session, request, seconds):
             return
-        declined = peer.DeclinedRequest(handler_session_id=session_id, token=request.token)
-        self._link.send(sender, peer.PeerMessage(sender=self._us, declined=declined))
+        self._decline(sender, session_id, request.token)
         if session is not None:
             self._declined.setdefault(session_id, {})[sender] = None
             session.on_room = partial(self._offer, session_id)
+
+    def _decline(self, gateway: str, session_id: int, token: str) -> None:
+        declined = peer.DeclinedRequest(handler_session_id=session_id, token=token)
+        self._link.send(gateway, peer.PeerMessage(sender=self._us, declined=declined))
 
     def _withdraw(self, withdrawn: peer.WithdrawnRequest) -> None:
         session = self._sessions.get(withdrawn.handler_session_id)

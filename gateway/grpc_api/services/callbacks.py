@@ -1,6 +1,7 @@
 """CallbackService: connects each handler to the broker over one stream."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cache, partial
 from typing import TypeAlias
@@ -178,7 +179,10 @@ class _Outbox:
     ) -> None:
         self._refresh = refresh
         self._note = note
-        self._messages: list[callback.HandleCallbacksResponse] = []
+        self._messages: OrderedDict[object, callback.HandleCallbacksResponse] = OrderedDict()
+        """In the order of their arrival: callback requests by their token, others by an object of their own."""
+        self._dropped: set[str] = set()
+        """The tokens of the callback requests that were still queued when the stream ended."""
         self._max_outcomes = max_outcomes
         self._reports_all = reports_all
         self._expected = 0
@@ -189,14 +193,11 @@ class _Outbox:
 
     def send(self, request: callback.CallbackRequest) -> None:
         """See `gateway.callbacks.model.Handler`."""
-        self.put(callback.HandleCallbacksResponse(callback_request=request))
+        self.put(callback.HandleCallbacksResponse(callback_request=request), request.token)
 
     def withdraw(self, token: str) -> bool:
         """See `gateway.callbacks.model.Handler`."""
-        kept = [message for message in self._messages if message.callback_request.token != token]
-        is_dropped = len(kept) < len(self._messages)
-        self._messages = kept
-        return is_dropped
+        return self._messages.pop(token, None) is not None or token in self._dropped
 
     def expect_outcome(self) -> None:
         """Note that `report` will be called."""
@@ -214,9 +215,9 @@ class _Outbox:
             self._changed.set()
         self._drained.set()
 
-    def put(self, message: callback.HandleCallbacksResponse) -> None:
+    def put(self, message: callback.HandleCallbacksResponse, key: object = None) -> None:
         """Queue a message."""
-        self._messages.append(message)
+        self._messages[key or object()] = message
         self._changed.set()
 
     def end(self, error: Exception | None) -> None:
@@ -227,7 +228,9 @@ class _Outbox:
         if not self._is_over:
             self._is_over = True
             self._error = error
-            self._messages = [message for message in self._messages if not message.HasField("callback_request")]
+            self._dropped = {key for key in self._messages if isinstance(key, str)}
+            for token in self._dropped:
+                del self._messages[token]
             self._changed.set()
 
     async def wait_for_room(self) -> None:
@@ -244,7 +247,7 @@ class _Outbox:
         """
         while True:
             while self._messages:
-                message = self._messages.pop(0)
+                _, message = self._messages.popitem(last=False)
                 if not message.HasField("callback_request") or self._refresh(message.callback_request):
                     yield message
                 self._drained.set()

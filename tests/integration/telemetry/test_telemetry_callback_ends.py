@@ -42,6 +42,19 @@ async def _hang_up(view: OperatorView, handler: Handler | None) -> int | None:
     return None
 
 
+async def _lose_handlers(view: OperatorView, handler: Handler | None) -> int | None:
+    del handler
+    call = asyncio.create_task(view.call("GET", _PATH))
+    for attempt in range(1, 4):
+        async with Handler.connect(view.running.channel, {_KIND: _tell_nobody}) as dying:
+            await dying.until(lambda handler: bool(handler.requests))
+            assert dying.requests[0].attempt == attempt
+    async with Handler.connect(view.running.channel, {_KIND: tell_person}) as spared:
+        status = await call
+    assert spared.requests == []
+    return status
+
+
 class _End(NamedTuple):
     outcome: CallbackOutcome
     respond: Callable[[callback.CallbackRequest], Awaitable[callback.CallbackReply | None]] | None
@@ -57,6 +70,7 @@ _ENDS = [
     _End(CallbackOutcome.REFUSED, reject, _wait, 404, "accepted"),
     _End(CallbackOutcome.FALLBACK, _tell_too_late, _wait, 500, "late"),
     _End(CallbackOutcome.NO_HANDLER, None, _wait, 500, None),
+    _End(CallbackOutcome.EXHAUSTED, None, _lose_handlers, 500, None),
     _End(CallbackOutcome.WITHDRAWN, _tell_nobody, _hang_up, None, "already_answered"),
 ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gateway.callbacks.broker import Broker, Outcome, Topic
-from gateway.ports import NoReply
+from gateway.ports import Attempts, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
@@ -69,7 +69,7 @@ class CallbackRegistry:
         seconds: float = 8.0,
         *,
         topic: Topic = TOPICS[0],
-        max_handlers: int = 3,
+        attempts: Attempts = Attempts(if_slow=3),
         wait_for_handler: bool = True,
     ) -> Callable[[], None]:
         def end(reply: callback.CallbackReply | NoReply) -> None:
@@ -77,7 +77,7 @@ class CallbackRegistry:
             self.ended[name] = reply
 
         return self.broker.begin(
-            a_request(topic, name), seconds, end, max_handlers=max_handlers, wait_for_handler=wait_for_handler
+            a_request(topic, name), seconds, end, attempts=attempts, wait_for_handler=wait_for_handler
         )
 
     def assert_nothing_is_left(self) -> None:

@@ -137,6 +137,8 @@ class WatchedBroker(Watch[_Peer, _Request]):
             self.broken("what is over is sent to nobody", peer, request)
         if left <= 0:
             self.broken("a callback request is sent only while there is time", peer, request)
+        if request.attempt >= request.attempts.most:
+            self.broken("a callback request goes to no more handlers than may get it", peer, request)
         if now > _latest(request):
             self.broken("a callback request is passed on from who is slow only while that is of use", peer, request)
         if not peer.is_willing(request):
@@ -157,11 +159,13 @@ class WatchedBroker(Watch[_Peer, _Request]):
             message.time_left.ToMilliseconds(),
         )
         shown_wrongly_by = message.deadline.ToMilliseconds() / 1000 - request.deadline - _WALL_CLOCK_AHEAD
-        expected = (request.token, *request.topic, len(request.peers), round(left * 1000))
+        expected = (request.token, *request.topic, request.attempt, round(left * 1000))
         if shown != expected or abs(shown_wrongly_by) > _MS:
             self.broken("a callback request says what is so", peer, request, shown, shown_wrongly_by)
 
     def was_withdrawn(self, peer: _Peer, token: str) -> bool:
+        if peer.is_gone:
+            return not peer.reads
         request = peer.held.get(token)
         self.tell("-", peer, "need not answer", request or token)
         is_out_of_time = request is not None and self.clock.time() >= request.deadline
@@ -182,8 +186,9 @@ class WatchedBroker(Watch[_Peer, _Request]):
             if reply is not request.accepted:
                 self.broken("the accepted reply is the first that is right and in time", request)
             return
-        if (reply == CallbackOutcome.NO_HANDLER) == bool(request.peers):
-            self.broken("the end says whether a handler had it", request, reply)
+        expected = CallbackOutcome.FALLBACK if request.attempt else CallbackOutcome.NO_HANDLER
+        if reply != (CallbackOutcome.EXHAUSTED if self._is_exhausted(request) else expected):
+            self.broken("the end says how many handlers had it", request, reply)
         if now < request.deadline and not self._is_hopeless(request):
             self.broken("a callback request is not given up while there is time and somebody to answer", request)
         elif now > request.deadline and now != self._stalled_until:
@@ -279,10 +284,17 @@ class WatchedBroker(Watch[_Peer, _Request]):
         request.is_over = True
         self._open.pop(request, None)
 
+    def _is_held(self, request: _Request) -> bool:
+        return any(request.token in peer.held for peer in request.peers)
+
+    def _is_exhausted(self, request: _Request) -> bool:
+        return request.attempt >= request.attempts.most and not self._is_held(request)
+
     def _is_hopeless(self, request: _Request) -> bool:
-        return not request.wait_for_handler and not any(
-            request.token in peer.held or (peer.serves and request.topic in peer.topics) for peer in self.peers
-        )
+        if request.wait_for_handler or self._is_held(request):
+            return False
+        is_served = any(peer.serves and request.topic in peer.topics for peer in self.peers)
+        return not is_served or self._is_exhausted(request)
 
     def _take(self, peer: _Peer, reply: callback.CallbackReply) -> Outcome:
         outcomes: list[Outcome] = []
@@ -301,19 +313,25 @@ class WatchedBroker(Watch[_Peer, _Request]):
 
 
 def _last_is_here(request: _Request) -> bool:
-    """Return whether the handler that got it last is still connected."""
-    return bool(request.peers) and not request.peers[-1].is_gone
+    """Return whether the handler that had it last is still connected."""
+    last = next((peer for peer in reversed(request.peers) if peer not in request.unread), None)
+    return last is not None and not last.is_gone
 
 
 def _latest(request: _Request) -> float:
     """Return until when a callback request may be sent to one more."""
+    if request.attempt >= request.attempts.most:
+        return -inf
     if not _last_is_here(request):
         return request.deadline
-    return -inf if len(request.peers) >= request.max_handlers else request.deadline - _MIN_PASS_ON_SECONDS
+    return -inf if request.attempt >= request.attempts.if_slow else request.deadline - _MIN_PASS_ON_SECONDS
 
 
 def _wants_handler(request: _Request, now: float) -> bool:
-    return not _last_is_here(request) or request.halves[-1] <= now < _latest(request)
+    if now >= _latest(request):
+        return False
+    # Whoever left before reading it took nobody's time.
+    return not _last_is_here(request) or request.peers[-1] in request.unread or request.halves[-1] <= now
 
 
 def _unwilling(peer: _Peer, request: _Request) -> str:

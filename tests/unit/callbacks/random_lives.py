@@ -10,6 +10,7 @@ import pytest
 from coverage import Coverage
 
 from gateway.callbacks.broker import Topic
+from gateway.ports import Attempts
 from tests.unit.callbacks.broker_samples import TOPICS, a_refusal, a_reply
 from tests.unit.callbacks.watch import BrokenPromiseError, Watch
 
@@ -163,12 +164,12 @@ def connect(watch: AnyWatch, step: Step) -> None:
 def begin(watch: AnyWatch, step: Step) -> None:
     if len(watch.requests) < _MAX_REQUESTS:
         seconds = _SECONDS[step.pick % len(_SECONDS)]
-        max_handlers = 1 + step.pick // len(_SECONDS) % 3
+        attempts = Attempts(1 + step.pick // len(_SECONDS) % 4, 1 + step.pick // len(_SECONDS) // 4 % 3)
         watch.begin(
             step.option // 4,
             TOPICS[step.topic],
             seconds,
-            max_handlers=max_handlers,
+            attempts=attempts,
             wait_for_handler=step.option % 4 != 0,
         )
 

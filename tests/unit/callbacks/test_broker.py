@@ -7,7 +7,7 @@ who ask see of them, over any bus, is in ``tests/conformance/test_callback_bus.p
 import pytest
 
 from gateway.callbacks.broker import Topic, kind_of
-from gateway.ports import CallbackOutcome
+from gateway.ports import Attempts, CallbackOutcome
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import (
     ACCEPTED,
@@ -55,20 +55,20 @@ def test_a_free_place_goes_to_the_most_urgent_callback_of_all_kinds(registry: Ca
     assert handler.asked == ["most urgent", "urgent", "unhurried"]
 
 
-@pytest.mark.parametrize("max_handlers", [1, 2, 3])
+@pytest.mark.parametrize("most", [1, 2, 3])
 def test_at_half_of_the_time_that_is_left_another_handler_gets_it_if_it_may_and_any_of_them_may_reply(
-    registry: CallbackRegistry, max_handlers: int
+    registry: CallbackRegistry, most: int
 ) -> None:
     handlers = [registry.connect() for _ in range(4)]
-    registry.ask(seconds=8.0, max_handlers=max_handlers)
+    registry.ask(seconds=8.0, attempts=Attempts(if_slow=most))
 
     for when, count in ((1003.999, 1), (1004.0, 2), (1006.0, 3), (1007.5, 3)):
         registry.clock.run_until(when)
-        had_it = min(count, max_handlers)
+        had_it = min(count, most)
         assert [handler.asked for handler in handlers] == [["q"]] * had_it + [[]] * (4 - had_it)
 
-    outcomes = [handler.reply() for handler in handlers[:max_handlers]]
-    assert outcomes == [ACCEPTED, *[ALREADY_ANSWERED] * (max_handlers - 1)]
+    outcomes = [handler.reply() for handler in handlers[:most]]
+    assert outcomes == [ACCEPTED, *[ALREADY_ANSWERED] * (most - 1)]
     registry.assert_nothing_is_left()
 
 
@@ -87,12 +87,87 @@ def test_nobody_else_gets_it_because_a_handler_takes_too_long_if_there_is_next_t
 
 def test_a_handler_that_disconnects_is_replaced_however_little_time_there_is(registry: CallbackRegistry) -> None:
     handler = registry.connect()
-    registry.ask(seconds=8.0, max_handlers=1)
+    registry.ask(seconds=8.0, attempts=Attempts())
     registry.clock.run_until(1007.875)
     handler.leave()
     registry.clock.run_until(1007.9375)
 
     assert registry.connect().asked == ["q"]
+
+
+def test_no_more_handlers_get_a_callback_at_which_they_die_than_may(registry: CallbackRegistry) -> None:
+    registry.ask(seconds=8.0, attempts=Attempts(most=3))
+    handlers = [registry.connect() for _ in range(30)]
+
+    for handler in handlers:
+        if handler.asked:
+            handler.leave()
+
+    assert [handler.requests[0].attempt for handler in handlers if handler.asked] == [1, 2, 3]
+    assert registry.ended == {}, "one of them may have reconnected, and still reply"
+    registry.clock.run_for(8)
+    assert registry.ended == {"q": CallbackOutcome.EXHAUSTED}
+    registry.assert_nothing_is_left()
+
+
+def test_slowness_and_death_make_no_more_attempts_together_than_may_be(registry: CallbackRegistry) -> None:
+    slow, dies, last, other = (registry.connect() for _ in range(4))
+    registry.ask(seconds=8.0, attempts=Attempts(most=3, if_slow=2))
+    registry.clock.run_for(4)
+    dies.leave()
+    last.leave()
+
+    assert [len(handler.asked) for handler in (slow, dies, last, other)] == [1, 1, 1, 0]
+    assert slow.reply() == ACCEPTED
+
+
+def test_who_had_a_callback_may_reply_over_a_new_stream_though_no_further_handler_gets_it(
+    registry: CallbackRegistry,
+) -> None:
+    handler = registry.connect()
+    registry.ask(attempts=Attempts(most=1))
+    handler.leave()
+    again = registry.connect()
+
+    assert again.asked == []
+    assert again.say(a_reply(handler.token())) == ACCEPTED
+
+
+def test_what_does_not_wait_for_a_handler_ends_when_no_further_one_may_get_it(registry: CallbackRegistry) -> None:
+    slow, other, _ = (registry.connect() for _ in range(3))
+    registry.ask(seconds=8.0, attempts=Attempts(most=2, if_slow=2), wait_for_handler=False)
+    registry.clock.run_for(4)
+    other.leave()
+    assert registry.ended == {}, "one still has it"
+
+    slow.leave()
+
+    assert registry.ended == {"q": CallbackOutcome.EXHAUSTED}
+    registry.assert_nothing_is_left()
+
+
+def test_who_leaves_before_reading_a_callback_is_not_one_of_its_attempts(registry: CallbackRegistry) -> None:
+    registry.ask(seconds=8.0, attempts=Attempts(most=1))
+    for _ in range(5):
+        handler = registry.connect()
+        handler.is_reading = False
+        assert [request.attempt for request in handler.requests] == [1]
+        handler.drain()
+        handler.leave()
+    registry.clock.run_for(7)
+
+    assert registry.connect().reply() == ACCEPTED
+
+
+def test_a_callback_that_nobody_read_ends_as_one_that_no_handler_had(registry: CallbackRegistry) -> None:
+    handler = registry.connect()
+    handler.is_reading = False
+    registry.ask(seconds=8.0)
+    handler.leave()
+
+    registry.clock.run_for(8)
+
+    assert registry.ended == {"q": NO_HANDLER}
 
 
 def test_a_handler_that_took_too_long_comes_after_the_others_until_it_replies(registry: CallbackRegistry) -> None:

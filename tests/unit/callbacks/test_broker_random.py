@@ -22,7 +22,7 @@ def test_every_promise_is_kept_whatever_handlers_and_the_platform_do(first: int)
 
 def test_the_schedules_reach_all_that_can_happen_to_a_callback_request() -> None:
     seen: Counter[str] = Counter()
-    for watch in _LIVES.played(300):
+    for watch in _LIVES.played(1000):
         seen.update(line.partition(" - ")[2].partition(" ")[2] for line in watch.history)
         seen.update(line.rpartition(" ")[2] for line in watch.history)
         seen.update(f"attempt {len(request.peers)}" for request in watch.requests)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
 from gateway.callbacks.broker import Broker, HandlerSession, Topic
 from gateway.callbacks.model import CallbackRegistry
-from gateway.ports import NoReply
+from gateway.ports import Attempts, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_clock import VirtualClock
 from tests.unit.callbacks.broker_samples import a_request
@@ -46,16 +46,22 @@ class Request:
     place: Place
     topic: Topic
     deadline: float
-    max_handlers: int
-    """How many handlers it may be sent to because those before were slow."""
+    attempts: Attempts
     wait_for_handler: bool
     token: str = ""
     abandon: Callable[[], None] = lambda: None
     peers: "Sequence[Peer]" = ()
     """Whom it was sent to, in that order."""
+    unread: "set[Peer]" = field(default_factory=set)
+    """Of these, who left before reading it."""
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def attempt(self) -> int:
+        """How many handlers have had it."""
+        return len(self.peers) - len(self.unread)
 
 
 @dataclass(slots=True, eq=False)
@@ -149,28 +155,29 @@ class Watch(ABC, Generic[P, R]):
     def disconnect(self, peer: P) -> None:
         self.tell(peer, "is gone")
         peer.is_gone = True
+        if not peer.reads:
+            for request in peer.held.values():
+                request.unread.add(peer)
         peer.held.clear()
         peer.place.receive(lambda: self.part_from(peer))
 
     def part_from(self, peer: P) -> None:
         peer.place.registry.disconnect(peer.session)
 
-    def begin(self, number: int, topic: Topic, seconds: float, *, max_handlers: int, wait_for_handler: bool) -> None:
+    def begin(self, number: int, topic: Topic, seconds: float, *, attempts: Attempts, wait_for_handler: bool) -> None:
         place = self.place(number)
         if place is None:
             return
         name, deadline = f"q{len(self.requests)}", self.clock.time() + seconds
-        request = self._request_type(name, place, topic, deadline, max_handlers, wait_for_handler)
-        self.tell(
-            request, "begins at", place, "of", topic, "for", seconds, "s,", f"{max_handlers=}, {wait_for_handler=}"
-        )
+        request = self._request_type(name, place, topic, deadline, attempts, wait_for_handler)
+        self.tell(request, "begins at", place, "of", topic, "for", seconds, "s,", attempts, f"{wait_for_handler=}")
         self.requests.append(request)
         self.begins(request)
         request.abandon = place.broker.begin(
             a_request(topic, name),
             seconds,
             lambda reply: self.has_ended(request, reply),
-            max_handlers=max_handlers,
+            attempts=attempts,
             wait_for_handler=wait_for_handler,
         )
 

@@ -39,7 +39,7 @@ def test_a_kind_of_callback_keeps_its_default_where_its_table_does_not_name_it(f
     ).callbacks
 
     assert callbacks.consumer_information.deadline_seconds == callbacks.deliver_otp.deadline_seconds == 1
-    assert (callbacks.consumer_information.max_handlers, callbacks.deliver_otp.max_handlers) == (2, 1)
+    assert (callbacks.consumer_information.max_attempts_if_slow, callbacks.deliver_otp.max_attempts_if_slow) == (2, 1)
 
 
 def test_a_byte_order_mark_before_the_file_does_not_matter(files: Files) -> None:

@@ -43,7 +43,15 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
             "400, 403, 404, 500",
             {"rest": "[callbacks.card_credentials]\nfallback_status = 503"},
         ),
-        ("callbacks.deliver_otp.max_handlers ", "", {"rest": "[callbacks.deliver_otp]\nmax_handlers = 0"}),
+        ("callbacks.deliver_otp.max_attempts ", "", {"rest": "[callbacks.deliver_otp]\nmax_attempts = 0"}),
+        *(
+            (
+                "callbacks (",
+                f"{kind}: max_attempts_if_slow must not exceed max_attempts",
+                {"rest": f"[callbacks.{kind}]\nmax_attempts = 2\nmax_attempts_if_slow = 3"},
+            )
+            for kind in ("deliver_otp", "card_credentials", "authentication_result")
+        ),
         ("d1.assertion_audience ", "", {"d1": "assertion_audience = 5"}),
         ("d1.tls_ca_file ", "", {"d1": 'tls_ca_file = "{folder}"'}),
         ("d1.tls_ca_file ", "file not found: {folder}/missing.pem", {"d1": 'tls_ca_file = "{folder}/missing.pem"'}),

@@ -52,10 +52,14 @@ class CallbackServiceStub:
     - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
       that D1 called come first, as long as one of them has room.
     - If the handler disconnects, the callback request goes to another one while time remains. `attempt` counts up.
+    - At most three handlers get one callback request, for whatever reason: one at which handlers crash must not crash
+      them all. A handler that left before it could read the request is not counted. The gateway's setting
+      `max_attempts` of each kind allows more or fewer. Those that had it may still reply, over a new stream too.
     - A handler that is slow keeps `deliver_otp` and `authenticate` to itself: two handlers would send two OTPs. Of the
       other kinds, which change nothing, a second handler gets the request as well if the first one takes longer than
-      half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting `max_handlers`
-      of each kind allows more or fewer. It counts all handlers that had the request, disconnected ones included.
+      half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting
+      `max_attempts_if_slow` of each kind allows more or fewer. It counts all handlers that had the request,
+      disconnected ones included.
     - A handler that took too long comes after the others until it replies to any callback request, even if that reply
       is LATE or ALREADY_ANSWERED.
     - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
@@ -106,10 +110,14 @@ class CallbackServiceAsyncStub(CallbackServiceStub):
     - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
       that D1 called come first, as long as one of them has room.
     - If the handler disconnects, the callback request goes to another one while time remains. `attempt` counts up.
+    - At most three handlers get one callback request, for whatever reason: one at which handlers crash must not crash
+      them all. A handler that left before it could read the request is not counted. The gateway's setting
+      `max_attempts` of each kind allows more or fewer. Those that had it may still reply, over a new stream too.
     - A handler that is slow keeps `deliver_otp` and `authenticate` to itself: two handlers would send two OTPs. Of the
       other kinds, which change nothing, a second handler gets the request as well if the first one takes longer than
-      half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting `max_handlers`
-      of each kind allows more or fewer. It counts all handlers that had the request, disconnected ones included.
+      half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting
+      `max_attempts_if_slow` of each kind allows more or fewer. It counts all handlers that had the request,
+      disconnected ones included.
     - A handler that took too long comes after the others until it replies to any callback request, even if that reply
       is LATE or ALREADY_ANSWERED.
     - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.
@@ -163,10 +171,14 @@ class CallbackServiceServicer(metaclass=_abc_1.ABCMeta):
         - A callback request goes to the handler with the fewest unanswered ones. In a cluster, handlers at the gateway
           that D1 called come first, as long as one of them has room.
         - If the handler disconnects, the callback request goes to another one while time remains. `attempt` counts up.
+        - At most three handlers get one callback request, for whatever reason: one at which handlers crash must not crash
+          them all. A handler that left before it could read the request is not counted. The gateway's setting
+          `max_attempts` of each kind allows more or fewer. Those that had it may still reply, over a new stream too.
         - A handler that is slow keeps `deliver_otp` and `authenticate` to itself: two handlers would send two OTPs. Of the
           other kinds, which change nothing, a second handler gets the request as well if the first one takes longer than
-          half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting `max_handlers`
-          of each kind allows more or fewer. It counts all handlers that had the request, disconnected ones included.
+          half of the remaining time and at least 0.2 s remain; the first reply counts. The gateway's setting
+          `max_attempts_if_slow` of each kind allows more or fewer. It counts all handlers that had the request,
+          disconnected ones included.
         - A handler that took too long comes after the others until it replies to any callback request, even if that reply
           is LATE or ALREADY_ANSWERED.
         - A handler that closes its side of the stream gets no further callback requests; its unanswered ones go to others.

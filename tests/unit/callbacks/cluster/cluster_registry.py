@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.callbacks.broker import HandlerSession, Topic
-from gateway.ports import NoReply
+from gateway.ports import Attempts, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_samples import TOPICS, RecordingHandler, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_network import Gateway, Network
@@ -63,7 +63,13 @@ class Alliance:
         return connected
 
     def ask(
-        self, gateway: int, name: str = "q", seconds: float = 8.0, *, wait_for_handler: bool = True
+        self,
+        gateway: int,
+        name: str = "q",
+        seconds: float = 8.0,
+        *,
+        attempts: Attempts = Attempts(if_slow=2),
+        wait_for_handler: bool = True,
     ) -> Callable[[], None]:
         """Send a callback request, and let it arrive; return what withdraws it."""
 
@@ -73,7 +79,7 @@ class Alliance:
 
         broker = self.gateways[gateway].broker
         withdraw = broker.begin(
-            a_request(TOPICS[0], name), seconds, end, max_handlers=2, wait_for_handler=wait_for_handler
+            a_request(TOPICS[0], name), seconds, end, attempts=attempts, wait_for_handler=wait_for_handler
         )
         self.arrive()
         return withdraw

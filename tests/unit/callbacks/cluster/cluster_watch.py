@@ -186,11 +186,15 @@ class WatchedCluster(Watch[_Peer, _Request]):
         if message.token != request.token or message.attempt < 1 or message.time_left.ToMilliseconds() < 0:
             self.broken("a callback request says what is so", peer, request, message)
         request.peers.append(peer)
+        if request.attempt > request.attempts.most:
+            self.broken("a callback request goes to no more handlers than may get it, wherever they are", peer, request)
         peer.held[message.token] = request
         self._check_room(peer)
         self._check_attempts(request)
 
     def was_withdrawn(self, peer: _Peer, token: str) -> bool:
+        if peer.is_gone:
+            return not peer.reads
         request = peer.held.get(token)
         self.tell("-", peer, "need not answer", request or token)
         if request is not None and request.is_open and self.network.is_calm and self.now < request.deadline - _MS:
@@ -300,5 +304,5 @@ class WatchedCluster(Watch[_Peer, _Request]):
     def _check_attempts(self, request: _Request) -> None:
         if self.troubles > request.troubles or not self.network.is_calm:
             return
-        if sum(not peer.is_gone for peer in request.peers) > request.max_handlers:
+        if sum(not peer.is_gone for peer in request.peers) > request.attempts.if_slow:
             self.broken("no more handlers get it because others are slow than may", request)

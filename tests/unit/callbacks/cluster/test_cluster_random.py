@@ -39,6 +39,7 @@ def test_the_schedules_reach_all_that_can_happen_to_a_callback_request_between_g
             seen[f"sent to {len(request.peers)}"] += 1
             seen["sent elsewhere"] += bool(elsewhere)
             seen["sent here and elsewhere"] += 0 < len(elsewhere) < len(request.peers)
+            seen["exhausted"] += CallbackOutcome.EXHAUSTED in request.ends
             seen["ended without a reply"] += bool(request.ends) and isinstance(request.ends[0], CallbackOutcome)
         for reply in watch.replies:
             place = "elsewhere" if reply.peer.place is not reply.request.place else "here"
@@ -49,6 +50,7 @@ def test_the_schedules_reach_all_that_can_happen_to_a_callback_request_between_g
         *(f"{outcome} {place}" for outcome in (1, 2, 3, 5, 6) for place in ("here", "elsewhere")),
         "sent elsewhere",
         "sent here and elsewhere",
+        "exhausted",
         "ended without a reply",
     }
     assert {each for each in expected if seen[each] < 15} == set()

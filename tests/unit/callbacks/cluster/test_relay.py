@@ -2,13 +2,14 @@
 
 import pytest
 
-from gateway.ports import CallbackOutcome
+from d1gateway.peer.v1 import messages_pb2 as peer
+from gateway.ports import Attempts, CallbackOutcome
 from issuer.callback.v1 import messages_pb2 as callback
 from tests.unit.callbacks.broker_registry import ACCEPTED, ALREADY_ANSWERED, NOT_REGISTERED, UNKNOWN_TOKEN
 from tests.unit.callbacks.broker_samples import TOPICS, a_reply, a_request
 from tests.unit.callbacks.cluster.cluster_registry import Alliance, Connected
 
-FALLBACK, NO_HANDLER = CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER
+EXHAUSTED, FALLBACK, NO_HANDLER = CallbackOutcome.EXHAUSTED, CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER
 
 
 def test_a_handler_sees_and_answers_a_callback_of_another_gateway_as_it_does_any_other(
@@ -186,6 +187,54 @@ def test_what_a_handler_leaves_goes_to_another_gateway_at_once_and_its_reply_cou
     alliance.arrive()
     assert (narrower.outcomes, elsewhere.outcomes) == ([NOT_REGISTERED], [ACCEPTED])
     assert alliance.ended == {"q": a_reply(left.token())}
+
+
+def test_no_more_handlers_get_a_callback_than_may_at_all_gateways_together() -> None:
+    alliance = Alliance(3)
+    handlers = [alliance.connect(number % 3) for number in range(12)]
+    alliance.ask(0, attempts=Attempts(most=4), wait_for_handler=False)
+
+    dead: list[Connected] = []
+    while dying := [handler for handler in handlers if handler.asked and handler not in dead]:
+        for handler in dying:
+            handler.leave()
+        dead += dying
+        alliance.arrive()
+
+    assert sorted(handler.requests[0].attempt for handler in handlers if handler.asked) == [1, 2, 3, 4]
+    assert alliance.ended == {"q": EXHAUSTED}
+    alliance.assert_nothing_is_left()
+
+
+def test_who_leaves_another_gateway_before_reading_a_callback_is_not_one_of_its_attempts(alliance: Alliance) -> None:
+    for number in range(3):
+        there = alliance.connect(1)
+        there.is_reading = False
+        if number == 0:
+            alliance.ask(0, attempts=Attempts(most=1))
+        assert [request.attempt for request in there.requests] == [1]
+        there.leave()
+        alliance.arrive()
+
+    there = alliance.connect(1)
+    there.answer()
+    assert there.outcomes == [ACCEPTED]
+
+
+def test_who_is_gone_when_a_callback_arrives_is_not_one_of_its_attempts_even_if_that_is_known_before_it_declines(
+    alliance: Alliance, there: Connected
+) -> None:
+    deciding, serving = alliance.gateways
+    there.leave()
+    deciding.broker.begin(
+        a_request(TOPICS[0], "q"), 8.0, lambda reply: alliance.ended.update(q=reply), attempts=Attempts(most=1)
+    )
+    gone = peer.Presence(number=2**32, sent_at_seconds=serving.time())
+    deciding.relay.receive(peer.PeerMessage(sender=serving.id, presence=gone))
+    assert len(alliance.requests) == 1
+    alliance.arrive()
+
+    assert alliance.connect(0).asked == ["q"]
 
 
 def test_a_gateway_that_shuts_down_gets_nothing_more_and_is_idle_when_its_handlers_have_replied(
