@@ -32,27 +32,19 @@ class AuthenticationResults:
         earlier = await self._store.put_if_absent(key, result.SerializeToString(), self._ttl_seconds)
         return result if earlier is None else AuthenticationResult.FromString(earlier)
 
-    async def find(self, issuer_id: str, consumer_id: str, authentication_id: str) -> AuthenticationResult | None:
-        """Return the final result of an authentication; None if there is none yet or it has expired.
-
-        Raises:
-            GatewayError: STORE_UNAVAILABLE.
-        """
-        stored = await self._store.get(_key(issuer_id, consumer_id, authentication_id))
-        return None if stored is None else AuthenticationResult.FromString(stored)
-
-    async def wait(
-        self, issuer_id: str, consumer_id: str, authentication_id: str, seconds: float
+    async def find(
+        self, issuer_id: str, consumer_id: str, authentication_id: str, *, wait_seconds: float = 0.0
     ) -> AuthenticationResult | None:
         """Return the final result of an authentication as soon as there is one, at whichever gateway it is reported.
 
         Returns:
-            The final result; None if there is none after these seconds.
+            The final result; None if there is none after these seconds, or if it has expired.
 
         Raises:
             GatewayError: STORE_UNAVAILABLE.
         """
-        stored = await self._store.wait(_key(issuer_id, consumer_id, authentication_id), seconds)
+        key = _key(issuer_id, consumer_id, authentication_id)
+        stored = await (self._store.wait(key, wait_seconds) if wait_seconds else self._store.get(key))
         return None if stored is None else AuthenticationResult.FromString(stored)
 
 

@@ -83,12 +83,8 @@ class AuthenticationResultStore(Protocol):
         """Store a final result unless there is one already; return the stored one."""
         ...
 
-    async def find(self, issuer_id: str, consumer_id: str, authentication_id: str) -> AuthenticationResult | None:
-        """Return an authentication's final result; None if there is none, or if it has expired."""
-        ...
-
-    async def wait(
-        self, issuer_id: str, consumer_id: str, authentication_id: str, seconds: float
+    async def find(
+        self, issuer_id: str, consumer_id: str, authentication_id: str, *, wait_seconds: float = 0.0
     ) -> AuthenticationResult | None:
-        """Return an authentication's final result as soon as there is one; None if there is none in the end."""
+        """Return an authentication's final result, as soon as there is one; None if there is none in the end."""
         ...

@@ -143,7 +143,7 @@ class StepUpCallbacks:
     ) -> authentication.AuthenticationResult | None:
         ids = issuer_id, wanted.consumer_id, wanted.authentication_id
         try:
-            return await (self._results.wait(*ids, wait_seconds) if wait_seconds else self._results.find(*ids))
+            return await self._results.find(*ids, wait_seconds=wait_seconds)
         except GatewayError as error:
             # A handler may know the result, and D1 may ask again.
             _log.warning("authentication_result_not_read", reason=error.reason_name)
