@@ -11,6 +11,7 @@ from gateway.aio.sockets import cannot_listen
 from gateway.edge.auth_client_certificate import Clients, require_client
 from gateway.edge.auth_token_endpoint import TokenEndpoint, require_bearer
 from gateway.edge.auth_tokens import Tokens
+from gateway.edge.held_requests import HELD_REQUESTS, HeldRequests
 from gateway.edge.platform import PlatformCallbacks
 from gateway.edge.request_body import BODY_SECONDS
 from gateway.edge.responses import answer_errors
@@ -62,6 +63,7 @@ class EdgeServer:
             routes += endpoint.routes()
         app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
         app[BODY_SECONDS] = settings.request_timeout_seconds
+        app[HELD_REQUESTS] = self._held = HeldRequests()
         app.add_routes(routes)
         self._settings = settings
         self._drain_pause_seconds = min(_DRAIN_PAUSE_SECONDS, drain_grace_seconds / 4)
@@ -92,12 +94,13 @@ class EdgeServer:
             raise cannot_listen("edge", host, port, error) from error
 
     async def stop(self) -> None:
-        """Accept no new connections, complete requests in flight, then close.
+        """Accept no new connections, complete requests in flight without holding any, then close.
 
         For a short time responses carry ``Connection: close``: a request that arrives while its connection is being
         closed would get no response.
         """
         self._is_draining = True
+        self._held.release()
         if self._listener is not None:
             await self._listener.close(self._drain_pause_seconds)
         await self._runner.cleanup()

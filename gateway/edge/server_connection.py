@@ -74,7 +74,7 @@ class Connection(HttpConnection):
         self._is_serving = False
         self._body: StreamReader = EMPTY_PAYLOAD
         self._is_lost = asyncio.Event()
-        self._abandonable: asyncio.Timeout | None = None
+        self._abandonable: set[asyncio.Timeout] = set()
         self._certificate: Certificate | None = None
 
     @property
@@ -107,7 +107,7 @@ class Connection(HttpConnection):
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the timer, release `wait_lost`, and cancel the block of `while_open`.
+        """Stop the timer, release `wait_lost`, and cancel the blocks of `while_open`.
 
         A client that closes only its side of the connection is gone too. TLS 1.3 would let the gateway send on (RFC
         8446, section 6.1), but Python's TLS closes both sides on a closure alert or on the end of the stream. HTTP asks
@@ -115,8 +115,8 @@ class Connection(HttpConnection):
         """
         self._end_head()
         self._is_lost.set()
-        if self._abandonable is not None:
-            self._abandonable.reschedule(self._loop.time())
+        for abandonable in self._abandonable:
+            abandonable.reschedule(self._loop.time())
         super().connection_lost(exc)
 
     @asynccontextmanager
@@ -130,11 +130,11 @@ class Connection(HttpConnection):
             raise CallerGoneError
         try:
             async with asyncio.timeout(None) as abandonable:
-                self._abandonable = abandonable
+                self._abandonable.add(abandonable)
                 try:
                     yield
                 finally:
-                    self._abandonable = None
+                    self._abandonable.discard(abandonable)
         except TimeoutError:
             if abandonable.expired():
                 raise CallerGoneError from None

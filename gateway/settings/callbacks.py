@@ -54,9 +54,8 @@ class ResultPollSettings(Table):
     """D1's requests for the result of an authentication: polls, or one in the end."""
 
     wait_seconds: _Wait = 1.5
-    """Time to hold a request until there is a final result, from its arrival. Stay below D1's timeout, which D1 does
-    not disclose, and below `drain_grace_seconds`. Each request that is held takes one of `edge.max_connections`. 0: no
-    waiting."""
+    """Time to hold a request until there is a final result, from its arrival; a drain ends it. Stay below D1's timeout,
+    which D1 does not disclose. Each request that is held takes one of `edge.max_connections`. 0: no waiting."""
     deadline_seconds: _Deadline = 2.0
     """Time for handlers, all attempts together, from the same moment."""
     fallback_status: _ErrorStatus | None = None

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import bootstrap
 from gateway.settings import Settings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
@@ -21,7 +22,17 @@ from sandbox import Sandbox
 from sandbox.handler import Handler
 from tests.callback_replies import reject
 from tests.contract.calling_back import D1
-from tests.running import SECOND_ISSUER, Failure, Running, edge_session, failure_of, running_gateway, settings_for
+from tests.integration.edge.edge_caller import edge_log
+from tests.running import (
+    SECOND_ISSUER,
+    Failure,
+    Running,
+    connected,
+    edge_session,
+    failure_of,
+    running_gateway,
+    settings_for,
+)
 
 _Code = grpc.StatusCode
 _APPROVED = authentication.AUTHENTICATION_STATUS_SUCCESSFUL
@@ -262,6 +273,46 @@ async def test_a_handler_that_hangs_does_not_hide_a_result(held: _Authentication
         await held.complete()
         async with asyncio.timeout(_LONG_SECONDS / 2):
             assert (await poll)["status"] == "SUCCESSFUL"
+
+
+async def test_a_request_is_not_held_any_more_when_d1_hangs_up(held: _Authentication) -> None:
+    with edge_log() as logged:
+        poll = asyncio.create_task(held.poll())
+        done, _ = await asyncio.wait([poll], timeout=0.3)
+        assert not done
+        poll.cancel()
+        await asyncio.gather(poll, return_exceptions=True)
+        async with asyncio.timeout(_LONG_SECONDS / 2):
+            # Only the edge's log shows it.
+            while not [line for line in logged if line["event"] == "callback_abandoned"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_a_drain_answers_what_is_held_and_waits_for_a_handler_that_is_at_work(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    asked = asyncio.Event()
+
+    async def reply(_: callback.CallbackRequest) -> callback.CallbackReply:
+        asked.set()
+        await asyncio.wait([alone])
+        return callback.CallbackReply(authentication_result=replies.AuthenticationResultResponse(status=_DENIED))
+
+    used = settings_for(sandbox, tmp_path, result_wait_seconds=_LONG_SECONDS, drain_grace_seconds=_LONG_SECONDS)
+    used = _with_polls(used, deadline_seconds=_LONG_SECONDS)
+    async with asyncio.timeout(_LONG_SECONDS / 2), AsyncExitStack() as clients:
+        async with bootstrap.running(used) as addresses:
+            running = await clients.enter_async_context(connected(sandbox, used, addresses))
+            alone = asyncio.create_task(_Authentication(running).poll())
+            await asyncio.sleep(0.3)
+            handler = Handler.connect(running.channel, {"authentication_result": reply})
+            await clients.enter_async_context(handler)
+            at_work = asyncio.create_task(_Authentication(running).poll())
+            await asked.wait()
+            assert not alone.done()
+
+        assert (await alone)["status"] == "PENDING"
+        assert (await at_work)["status"] == "FAILED"
 
 
 async def test_a_handlers_result_or_refusal_is_not_held(held: _Authentication) -> None:

@@ -5,6 +5,7 @@ D1's documentation does not say whether D1 polls or asks once, in the end. So a 
 
 import asyncio
 from collections.abc import Container
+from functools import partial
 from typing import Final
 
 import structlog
@@ -16,7 +17,9 @@ from adapters.d1.callbacks.dispatcher import CallbackDispatcher, NoReplyError
 from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields
 from adapters.d1.callbacks.misfits import Misfits
 from adapters.d1.callbacks.request import MAX_TEXT_LENGTH, id_in_path, issuer_in_path, parse_transaction, read_fields
+from gateway.edge.held_requests import while_held
 from gateway.edge.responses import json_response
+from gateway.edge.server_connection import while_connected
 from gateway.errors import GatewayError
 from gateway.ports import AuthenticationResultStore
 from gateway.ports.meter import UpstreamMeter
@@ -110,7 +113,9 @@ class StepUpCallbacks:
         )
         result = await self._stored(issuer_id, wanted)
         if result is None:
-            result = await self._reported(request, issuer_id, wanted)
+            # Also while no handler is asked any more.
+            async with while_connected(request):
+                result = await self._reported(request, issuer_id, wanted)
         return json_response(d1.AUTHENTICATION_RESULT_STATUS, result_body(wanted.authentication_id, result))
 
     async def _reported(
@@ -118,7 +123,8 @@ class StepUpCallbacks:
     ) -> authentication.AuthenticationResult:
         """Return the first final result that a handler or CompleteAuthentication reports in time, or pending."""
         # Both at once: a handler that hangs does not hide a result, and D1 waits for the longer of the two times.
-        stored = asyncio.create_task(self._stored(issuer_id, wanted, self._wait_seconds))
+        wait = partial(self._stored, issuer_id, wanted, self._wait_seconds)
+        stored = asyncio.create_task(while_held(polled, wait))
         asked = asyncio.create_task(self._ask(polled, issuer_id, wanted))
         try:
             await asyncio.wait((stored, asked), return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """D1 calls one gateway, a handler at another one replies: real edges, real gRPC streams, a real NATS server."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +15,9 @@ from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from sandbox.handler import Handler
 from tests.callback_replies import PHONE, Issuer, tell_person
-from tests.integration.nats.nats_gateways import Gateways
+from tests.integration.edge.edge_caller import edge_log
+from tests.integration.nats.nats_gateways import Gateways, sharing_settings
+from tests.running import running_gateway
 
 ACCEPTED = callback.REPLY_OUTCOME_ACCEPTED
 ALREADY_ANSWERED = callback.REPLY_OUTCOME_ALREADY_ANSWERED
@@ -70,6 +73,29 @@ async def test_a_request_that_is_held_here_ends_with_a_result_that_the_other_gat
     request = consumer.CompleteAuthenticationRequest(consumer_id="consumer-1", result=result)
     await gateways.there.consumers.CompleteAuthentication(request, timeout=10)
     assert await held == (200, {"authenticationId": "held-1", "status": "SUCCESSFUL"})
+
+
+async def test_a_request_is_held_no_longer_than_d1_waits_and_the_gateway_serves(
+    gateways: Gateways, tmp_path: Path
+) -> None:
+    sandbox = gateways.here.sandbox
+    settings = sharing_settings(sandbox, gateways.nats, tmp_path)
+    results = settings.callbacks.authentication_result.model_copy(update={"wait_seconds": 30.0})
+    callbacks = settings.callbacks.model_copy(update={"authentication_result": results})
+    used = settings.model_copy(update={"callbacks": callbacks, "drain_grace_seconds": 30.0})
+    with edge_log() as logged:
+        async with asyncio.timeout(SECONDS), running_gateway(sandbox, used) as third:
+            polls = [
+                asyncio.create_task(gateways.call(f"/authentication/held-{number}", gateway=third))
+                for number in range(2)
+            ]
+            await asyncio.sleep(0.3)
+            polls[0].cancel()
+            while not [line for line in logged if line["event"] == "callback_abandoned"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert not polls[1].done()
+        assert await polls[1] == (200, {"authenticationId": "held-1", "status": "PENDING"})
+    sandbox.set_edge(gateways.there.edge)
 
 
 async def test_a_handler_here_gets_callbacks_before_one_at_the_other_gateway(gateways: Gateways) -> None:
