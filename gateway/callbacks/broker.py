@@ -6,7 +6,6 @@ It is a state machine without I/O. Its clock may be simulated, so tests play lon
 
 import asyncio
 import time
-from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 
@@ -27,6 +26,7 @@ from gateway.callbacks.model import (
     rank,
 )
 from gateway.callbacks.tokens import CallbackTokens
+from gateway.callbacks.waiting import WaitingCallbacks
 from gateway.ports.callbacks import Attempts, CallbackOutcome, NoReply
 from issuer.callback.v1 import messages_pb2 as callback
 
@@ -61,8 +61,7 @@ class Broker:
         # Dictionaries, not sets, so that the order is the same in every run.
         self._sessions: dict[Topic, dict[HandlerSession, None]] = {}
         self._pending: dict[str, PendingCallback] = {}
-        self._waiting: dict[Topic, list[PendingCallback]] = {}
-        """By urgency, the most urgent first."""
+        self._waiting = WaitingCallbacks()
 
     # ---------------------------------------------------------------------------------------- for the platform
 
@@ -219,8 +218,7 @@ class Broker:
     @property
     def size(self) -> tuple[int, int]:
         """The number of callbacks, and of sessions per topic, held in memory."""
-        waiting = sum(len(queue) for queue in self._waiting.values())
-        return len(self._pending) + waiting, sum(len(sessions) for sessions in self._sessions.values())
+        return len(self._pending) + len(self._waiting), sum(len(sessions) for sessions in self._sessions.values())
 
     # -------------------------------------------------------------------------------------------- the machine
 
@@ -243,22 +241,16 @@ class Broker:
         if best is not None:
             self._send(pending, best)
         elif not pending.is_waiting:
-            pending.is_waiting = True
-            insort(self._waiting.setdefault(pending.topic, []), pending)
+            self._waiting.add(pending)
             if pending.last_session is not None:
                 latest = pending.deadline - MIN_PASS_ON_SECONDS
-                pending.set_timer(self._clock.call_at(latest, self._stop_waiting, pending))
+                pending.set_timer(self._clock.call_at(latest, self._waiting.remove, pending))
 
     def _fill(self, session: HandlerSession) -> None:
         """Send a handler what waits for one, the most urgent first."""
         now = self._clock.time()
         while session.has_room:
-            waiting = (self._waiting.get(topic, ()) for topic in session.topics)
-            first = [
-                next((each for each in queue if each.can_be_sent(now) and session.identity not in each.tried), None)
-                for queue in waiting
-            ]
-            urgent = min((each for each in first if each is not None), default=None)
+            urgent = self._waiting.most_urgent(session, now)
             if urgent is None:
                 on_room, session.on_room = session.on_room, None
                 if on_room is not None:
@@ -267,7 +259,7 @@ class Broker:
             self._send(urgent, session)
 
     def _send(self, pending: PendingCallback, session: HandlerSession) -> None:
-        self._stop_waiting(pending)
+        self._waiting.remove(pending)
         pending.tried[session.identity] = session
         pending.holders.add(session)
         pending.last_session = session
@@ -308,7 +300,7 @@ class Broker:
     def _pass_on_if_free(self, pending: PendingCallback) -> None:
         """Send a callback request to a further handler, within limits, unless one has it to itself."""
         if pending.on_end is not None and pending.timer is None:
-            self._stop_waiting(pending)
+            self._waiting.remove(pending)
             self._dispatch(pending)
 
     def _settle(self, pending: PendingCallback, reply: callback.CallbackReply, topics: Collection[Topic]) -> Outcome:
@@ -345,7 +337,7 @@ class Broker:
         """Report the end, once. Handlers with the callback request hold it until they reply."""
         on_end, pending.on_end = pending.on_end, None
         pending.set_timer(None)
-        self._stop_waiting(pending)
+        self._waiting.remove(pending)
         self._forget_if_idle(pending)
         if on_end is not None:
             on_end(pending.no_reply if reply is None else reply)
@@ -372,14 +364,6 @@ class Broker:
                 pending.expiry.cancel()
             self._pending.pop(pending.message.token, None)
 
-    def _stop_waiting(self, pending: PendingCallback) -> None:
-        if pending.is_waiting:
-            pending.is_waiting = False
-            waiting = self._waiting[pending.topic]
-            del waiting[bisect_left(waiting, pending)]
-            if not waiting:
-                del self._waiting[pending.topic]
-
     def _unregister(self, session: HandlerSession, topic: Topic) -> None:
         sessions = self._sessions.get(topic, {})
         sessions.pop(session, None)
@@ -390,6 +374,6 @@ class Broker:
         """End the callbacks that do not wait for a handler to connect, where none is left."""
         for topic in topics:
             if not self._is_served(topic):
-                for pending in tuple(self._waiting.get(topic, ())):
+                for pending in self._waiting.of(topic):
                     if not (pending.wait_for_handler or pending.holders):
                         self._end(pending, None)
