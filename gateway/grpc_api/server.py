@@ -23,6 +23,7 @@ from gateway.grpc_api.interceptors import (
     IdempotencyInterceptor,
     IssuerInterceptor,
     QuotaInterceptor,
+    RequestInterceptor,
     TelemetryInterceptor,
     UnknownRpcInterceptor,
     ValidationInterceptor,
@@ -155,6 +156,7 @@ class RpcServer:
         """
         self._detached_calls = DetachedCalls()
         self._drain_interceptor = DrainInterceptor()
+        self._request_interceptor = RequestInterceptor()
         outermost = (CorrelationInterceptor(), ErrorInterceptor(), self._drain_interceptor)
         self._services = [_full_name(type(servicer)) for servicer in servicers]
         standard = (health.SERVICE_NAME, *reflection.SERVICES)
@@ -164,6 +166,7 @@ class RpcServer:
             telemetry,
             access,
             quota,
+            self._request_interceptor,
             ValidationInterceptor(validation),
             IssuerInterceptor(issuers),
             DetachedCallInterceptor(self._detached_calls),
@@ -186,6 +189,7 @@ class RpcServer:
 
     async def drain(self) -> None:
         """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere."""
+        self._request_interceptor.drain()
         await self._health.drain()
 
     async def stop(self, grace_seconds: float) -> None:

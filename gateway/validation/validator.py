@@ -44,14 +44,12 @@ class Validation:
             violations += self._rules(message)
         return violations, len(found[MAX_VIOLATIONS:])
 
-    def check(self, message: Message | None) -> None:
-        """Reject a message that breaks a rule; None stands for bytes that do not parse.
+    def check(self, message: Message) -> None:
+        """Reject a message that breaks a rule.
 
         Raises:
             GatewayError: INVALID_REQUEST.
         """
-        if message is None:
-            raise unreadable()
         violations, unnamed_count = self.violations(message)
         if violations:
             raise invalid_request(violations, unnamed_count)

@@ -2,8 +2,13 @@
 
 grpc runs its own interceptors anew for every call. The chain is the only grpc interceptor: it wraps each method once,
 and reads the metadata of each call once.
+
+grpc receives the request of an rpc without a request stream before it runs the handler, whoever sends it and however
+long that takes. So every rpc is served as one with a request stream, which makes no difference on the wire, and
+`Rpc.receive` receives the request once its caller is known.
 """
 
+import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -18,7 +23,7 @@ from google.protobuf.message import DecodeError, Message
 
 from gateway.validation.validator import unreadable
 
-__all__ = ["Chain", "Context", "Handler", "Interceptor", "Method", "Rpc"]
+__all__ = ["Chain", "Context", "Handler", "Interceptor", "Method", "Rpc", "ended_by_grpc"]
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -32,6 +37,8 @@ _KINDS: Final[Mapping[tuple[bool, bool], str]] = MappingProxyType(
         (True, True): "stream_stream",
     }
 )
+
+_CANCELLED_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,8 @@ class Rpc:
         self, method: Method, requests: Any, context: Context, behaviour: _Behaviour, interceptors: "_Interceptors"
     ) -> None:
         self.method = method
-        self.request: Message | None = None if method.has_request_stream else requests
-        """None if the bytes do not parse, and for a request stream, which the servicer reads."""
+        self.request: Message | None = None
+        """None until it is received, and for a request stream, which the servicer reads."""
         self.context = context
         self._requests = requests
         self._behaviour = behaviour
@@ -71,6 +78,18 @@ class Rpc:
         if self._metadata is None:
             self._metadata = tuple(self.context.invocation_metadata() or ())
         return self._metadata
+
+    async def receive(self) -> bool:
+        """Receive the request of an rpc without a request stream; call this once. Returns whether there is one.
+
+        Raises:
+            GatewayError: INVALID_REQUEST: the bytes do not parse.
+        """
+        request = await self.context.read()
+        if request is grpc.aio.EOF:
+            return False
+        self.request = self._requests = request
+        return True
 
     def proceed(self) -> Coroutine[Any, Any, Any]:
         """Call the next interceptor or the servicer; call this once. Returns the reply, or None for a stream."""
@@ -150,13 +169,20 @@ class Chain(grpc.aio.ServerInterceptor):
         async def serve(requests: Any, context: Context) -> Any:
             return await Rpc(method, requests, context, behaviour, self._interceptors).proceed()
 
-        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        make = getattr(grpc, f"{_KINDS[True, handler.response_streaming]}_rpc_method_handler")
         wrapped: Handler = make(
-            serve,
-            request_deserializer=partial(_parse_or_raise if handler.request_streaming else _parse_or_none, parse),
-            response_serializer=handler.response_serializer,
+            serve, request_deserializer=partial(_parse, parse), response_serializer=handler.response_serializer
         )
         return wrapped
+
+
+async def ended_by_grpc() -> None:
+    """Wait, so that a call that grpc has refused by itself is cancelled. One that the gateway refuses continues.
+
+    grpc cancels the task of such a call a little later than it shows the reason: metadata or a request of too many
+    bytes. To end the call once more would fail.
+    """
+    await asyncio.sleep(_CANCELLED_SECONDS)
 
 
 async def _unserved(requests: Any, context: Context) -> NoReturn:
@@ -177,16 +203,9 @@ def _coroutine(behaviour: Any) -> _Behaviour:
     return write_all
 
 
-def _parse_or_none(parse: Callable[[bytes], Message | None], request: bytes) -> Message | None:
-    # By itself, grpc ends an unparsable request with UNKNOWN, as if it might have taken effect.
-    try:
-        return parse(request)
-    except DecodeError:
-        return None
-
-
-def _parse_or_raise(parse: Callable[[bytes], Message], request: bytes) -> Message:
-    # Raised where the servicer awaits the request, so inside the chain.
+def _parse(parse: Callable[[bytes], Message], request: bytes) -> Message:
+    # By itself, grpc ends an unparsable request with UNKNOWN, as if it might have taken effect. This is raised where
+    # the request is awaited, so inside the chain.
     try:
         return parse(request)
     except DecodeError:

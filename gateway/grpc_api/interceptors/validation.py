@@ -20,6 +20,6 @@ class ValidationInterceptor(Interceptor):
         Raises:
             GatewayError: INVALID_REQUEST.
         """
-        if not rpc.method.has_request_stream:
+        if rpc.request is not None:
             self._validation.check(rpc.request)
         return await rpc.proceed()

@@ -13,6 +13,7 @@ from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
     ErrorInterceptor,
     IssuerInterceptor,
+    RequestInterceptor,
     TelemetryInterceptor,
     ValidationInterceptor,
 )
@@ -56,6 +57,7 @@ async def served() -> AsyncIterator[Served]:
                 CorrelationInterceptor(),
                 ErrorInterceptor(),
                 TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Tracing()),
+                RequestInterceptor(),
                 ValidationInterceptor(Validation()),
                 IssuerInterceptor(Issuers([ISSUER])),
             ),

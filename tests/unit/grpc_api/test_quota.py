@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gateway.auth import grant
 from gateway.auth.caller import Caller
 from gateway.errors import GatewayError
-from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, QuotaInterceptor
+from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, QuotaInterceptor, RequestInterceptor
 from gateway.grpc_api.interceptors.chain import Chain, Context, Interceptor, Rpc
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
@@ -95,7 +95,9 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     quota, cards = QuotaInterceptor(max_calls=2, max_streams=1), _Cards()  # type: ignore[abstract] # one rpc is enough
-    server = grpc.aio.server(interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), quota),))
+    server = grpc.aio.server(
+        interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), quota, RequestInterceptor()),)
+    )
     card_grpc.add_CardServiceServicer_to_server(cards, server)
     callback_grpc.add_CallbackServiceServicer_to_server(_Callbacks(), server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)

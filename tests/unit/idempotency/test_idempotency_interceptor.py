@@ -16,6 +16,7 @@ from gateway.grpc_api.interceptors import (
     ErrorInterceptor,
     IdempotencyInterceptor,
     IssuerInterceptor,
+    RequestInterceptor,
     ValidationInterceptor,
 )
 from gateway.grpc_api.interceptors.chain import Chain, Interceptor, Rpc
@@ -72,6 +73,7 @@ async def served() -> AsyncIterator[Served]:
                 CorrelationInterceptor(),
                 ErrorInterceptor(),
                 _Access(),
+                RequestInterceptor(),
                 ValidationInterceptor(Validation()),
                 IssuerInterceptor(Issuers([ISSUER])),
                 DetachedCallInterceptor(detached_calls),
