@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
 
+from gateway.grpc_api.endless import EndlessStreams
 from gateway.grpc_api.interceptors.chain import Context
 
 __all__ = ["Health"]
@@ -18,21 +19,15 @@ _FLUSH_SECONDS = 0.1
 class Health(health.aio.HealthServicer):
     """The standard service, with watches that end at shutdown instead of using up its grace period."""
 
-    def __init__(self) -> None:
+    def __init__(self, endless: EndlessStreams) -> None:
+        """Run the watches among the endless streams."""
         super().__init__()
-        self._watches: set[asyncio.Task[object]] = set()
+        self._endless = endless
         self._services: tuple[str, ...] = ("",)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Stream a service's status until the caller or the gateway ends it."""
-        watch = asyncio.current_task()
-        if watch is None:
-            raise RuntimeError("grpc.aio runs every rpc in a task")
-        self._watches.add(watch)
-        try:
-            await super().Watch(request, context)
-        finally:
-            self._watches.discard(watch)
+        await self._endless.run(super().Watch(request, context))
 
     async def List(self, _request: Message, context: Context) -> Message:
         """Return the status of every service and of the server as a whole."""
@@ -49,12 +44,10 @@ class Health(health.aio.HealthServicer):
             await self.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere, and end the watches."""
+        """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere."""
         # A watcher that does not read must not delay the others or the shutdown.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_NOTIFY_SECONDS):
                 await self.enter_graceful_shutdown()
-        if self._watches:
+        if self._endless:
             await asyncio.sleep(_FLUSH_SECONDS)
-        for watch in tuple(self._watches):
-            watch.cancel()

@@ -4,14 +4,17 @@ grpcio-reflection has only ``grpc.reflection.v1alpha``. The messages of ``v1`` a
 serves both. The rules are readable although the stubs do not import them (ADR 19).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from gateway.grpc_api.endless import EndlessStreams
+from gateway.grpc_api.interceptors.chain import Context
 from gateway.validation.annotations import ANNOTATIONS_FILE
 
 __all__ = ["SERVICES", "add_to_server", "annotated_contracts"]
@@ -34,17 +37,29 @@ SERVICES: Final = (_register_v1(), str(reflection.SERVICE_NAME))
 """The full names of both services."""
 
 
-def add_to_server(server: grpc.aio.Server, services: Sequence[str]) -> None:
+def add_to_server(server: grpc.aio.Server, services: Sequence[str], endless: EndlessStreams) -> None:
     """Register both services.
 
     Args:
         server: The server.
         services: The full names of the server's other services; those of `SERVICES` are listed beside them.
+        endless: Runs the streams.
     """
     names = (*services, *SERVICES)
     servicer = reflection.aio.ReflectionServicer(names, annotated_contracts(names))
+
+    async def serve(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context) -> None:
+        await endless.run(answer(requests, context))
+
+    async def answer(requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], context: Context) -> None:
+        # An asynchronous generator, although the stubs say otherwise.
+        replies: Any = servicer.ServerReflectionInfo(requests, context)
+        async with aclosing(replies):
+            async for reply in replies:
+                await context.write(reply)
+
     handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        serve,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

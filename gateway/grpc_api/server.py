@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from gateway.aio.sockets import cannot_listen, join
 from gateway.auth.issuers import Issuers
 from gateway.grpc_api import reflection
+from gateway.grpc_api.endless import EndlessStreams
 from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import (
     AccessInterceptor,
@@ -174,9 +175,10 @@ class RpcServer:
             unknown=(*outermost, unknown),
         )
         self._server = grpc.aio.server(interceptors=(chain,), options=_options(settings, quota.max_in_flight))
-        self._health = Health()
+        self._endless = EndlessStreams()
+        self._health = Health(self._endless)
         _add_services(servicers, self._health, self._server)
-        reflection.add_to_server(self._server, (*self._services, health.SERVICE_NAME))
+        reflection.add_to_server(self._server, (*self._services, health.SERVICE_NAME), self._endless)
         for service in self._services:
             validation.prepare(service)
         _probe_port(settings.host, settings.port, reuse_port=settings.reuse_port)
@@ -188,9 +190,10 @@ class RpcServer:
         await self._health.serve(self._services)
 
     async def drain(self) -> None:
-        """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere."""
+        """Report NOT_SERVING from now on, so that load balancers and clients go elsewhere; end what has no end."""
         self._request_interceptor.drain()
         await self._health.drain()
+        self._endless.end()
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept no new calls, let those in flight finish within the grace period, cancel the rest."""

@@ -19,11 +19,13 @@ from gateway.settings import SettingsError
 from issuer.card.v1 import messages_pb2 as card
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
+from sandbox.common.tls import client_context
 from sandbox.d1.model.contract import CardState
 from sandbox.gateway import credentials
 from tests.contract.card_rpcs import RPCS
 from tests.contract.d1_rpcs import THREEDS_RPCS
 from tests.contract.watching import watching
+from tests.fault.attacks.hostile import connections, message_head
 from tests.running import Error, Running, code_of, connected, failure_of, running_gateway, settings_for
 
 _AUTHENTICATION = "issuer.threeds.v1.AuthenticationService"
@@ -239,6 +241,34 @@ async def test_a_shutdown_takes_no_longer_than_its_grace(sandbox: Sandbox, tmp_p
         with pytest.raises(grpc.aio.AioRpcError) as cut:
             await in_flight
     assert cut.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "ends"),
+    [
+        ("/issuer.card.v1.CardService/SuspendCard", b"", True),
+        ("/issuer.card.v1.CardService/SuspendCard", message_head(100), False),
+        ("/issuer.notification.v1.NotificationService/WatchNotifications", message_head(100), False),
+        ("/issuer.callback.v1.CallbackService/HandleCallbacks", b"", False),
+        ("/grpc.health.v1.Health/Watch", message_head(0), False),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b"", False),
+    ],
+    ids=["no request", "half a request", "half a watch", "no registration", "health", "reflection"],
+)
+async def test_a_shutdown_does_not_wait_for_callers_that_send_nothing_more(
+    sandbox: Sandbox, tmp_path: Path, path: str, data: bytes, *, ends: bool
+) -> None:
+    tls = client_context(sandbox.pki.caller, sandbox.pki.server_ca)
+    async with (
+        _ending(sandbox, tmp_path, grace_seconds=30.0) as (running, stop),
+        connections(running.addresses.grpc, 1, tls) as (caller,),
+    ):
+        caller.request(path, data, ends=ends)
+        # One that waits for more has begun by then.
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(15):
+            await stop()
+        assert caller.open_streams == 0
 
 
 async def test_the_same_event_log_serves_one_gateway_at_a_time(sandbox: Sandbox, tmp_path: Path) -> None:

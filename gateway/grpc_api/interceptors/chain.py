@@ -12,11 +12,10 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -112,11 +111,7 @@ _Interceptors: TypeAlias = tuple[Interceptor, ...]
 
 
 class Chain(grpc.aio.ServerInterceptor):
-    """Runs interceptors around every rpc.
-
-    The servicers of this gateway are coroutines that write stream replies to the context. A servicer that yields its
-    replies (reflection) is adapted, so that interceptors see every rpc.
-    """
+    """Runs interceptors around every rpc. Servicers are coroutines that write stream replies to the context."""
 
     def __init__(self, *interceptors: Interceptor, unknown: _Interceptors = ()) -> None:
         """Build a chain.
@@ -160,7 +155,9 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def _wrap(self, path: str, handler: Handler) -> Handler:
         kind = _KINDS[handler.request_streaming, handler.response_streaming]
-        behaviour, parse = _coroutine(getattr(handler, kind)), handler.request_deserializer
+        behaviour, parse = getattr(handler, kind), handler.request_deserializer
+        if not inspect.iscoroutinefunction(behaviour):
+            raise TypeError("an rpc handler must be a coroutine function")
         if parse is None:
             raise TypeError("an rpc handler must take parsed requests")
         has_streams = bool(handler.request_streaming or handler.response_streaming)
@@ -187,20 +184,6 @@ async def ended_by_grpc() -> None:
 
 async def _unserved(requests: Any, context: Context) -> NoReturn:
     raise NotImplementedError("the innermost interceptor of an unknown rpc must not proceed")
-
-
-def _coroutine(behaviour: Any) -> _Behaviour:
-    if inspect.iscoroutinefunction(behaviour):
-        return cast("_Behaviour", behaviour)
-    if not inspect.isasyncgenfunction(behaviour):
-        raise TypeError("an rpc handler must be a coroutine function or an asynchronous generator")
-
-    async def write_all(requests: Any, context: Context) -> None:
-        async with aclosing(behaviour(requests, context)) as replies:
-            async for reply in replies:
-                await context.write(reply)
-
-    return write_all
 
 
 def _parse(parse: Callable[[bytes], Message], request: bytes) -> Message:

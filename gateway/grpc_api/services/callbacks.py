@@ -65,12 +65,16 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         # Looking up a series by its labels takes longer than counting.
         self._replies = cache(metrics.callback_replies.labels)
         self._outboxes: set[_Outbox] = set()
+        self._unregistered: set[asyncio.Timeout] = set()
         self._is_draining = False
 
     def drain(self) -> None:
         """Notify every handler of the shutdown, and accept no new ones."""
         self._is_draining = True
         self._registry.begin_drain()
+        for wait in self._unregistered:
+            if not wait.expired():
+                wait.reschedule(0.0)
         for outbox in self._outboxes:
             outbox.put(callback.HandleCallbacksResponse(draining=callback.GatewayDraining()))
 
@@ -123,13 +127,18 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
 
     async def _registration(self, requests: _Requests) -> callback.HandlerRegistration:
         try:
-            async with asyncio.timeout(self._registration_timeout_seconds):
+            async with asyncio.timeout(self._registration_timeout_seconds) as wait:
+                self._unregistered.add(wait)
                 first = await anext(requests)
         except StopAsyncIteration:
             raise _out_of_order("is missing: the handler closed its side of the stream without one") from None
         except TimeoutError:
+            if self._is_draining:
+                raise _draining() from None
             seconds = self._registration_timeout_seconds
             raise _out_of_order(f"must come within {seconds:g} s") from None
+        finally:
+            self._unregistered.discard(wait)
         self._validation.check(first)
         if first.WhichOneof("message") != "registration":
             raise _out_of_order("must be the first message")
