@@ -53,7 +53,7 @@ from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 __all__ = ["SERVICES", "RpcServer", "Servicer"]
 
 _MAX_METADATA_BYTES: Final = 16_384
-# Per connection, beyond the caller's limit: for probes, and for calls that are about to be rejected.
+# Per connection, beyond the limits: for calls that are about to be rejected.
 _SPARE_STREAMS: Final = 16
 # Far more than a round trip to a caller, far less than any deadline.
 _LULL_SECONDS: Final = 0.05
@@ -67,6 +67,13 @@ _OPTIONS: Mapping[str, int] = MappingProxyType(
         "grpc.keepalive_permit_without_calls": 1,
         # grpc's default lets an unfinished TLS handshake hold a connection for two minutes.
         "grpc.server_handshake_timeout_ms": 10_000,
+        # What grpc keeps of a request that nobody has asked for yet. Without this it is 4 MiB for each stream, and a
+        # longer request gets room when the gateway asks for it.
+        "grpc.http2.bdp_probe": 0,
+        "grpc.http2.lookahead_bytes": 16_384,
+        # Calls of an rpc that wait for this process. By default grpc drops some at random from a thousand on.
+        "grpc.server.max_pending_requests": 3_000,
+        "grpc.server.max_pending_requests_hard_limit": 3_000,
         # One limit instead of grpc's two, between which it rejects at random. A bearer token may have 8 KiB.
         "grpc.max_metadata_size": _MAX_METADATA_BYTES,
         "grpc.absolute_max_metadata_size": _MAX_METADATA_BYTES,
@@ -217,6 +224,7 @@ def _options(settings: GrpcSettings, max_in_flight: int) -> list[tuple[str, int]
         "grpc.so_reuseport": int(settings.reuse_port),
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_concurrent_streams": max_in_flight + _SPARE_STREAMS,
+        "grpc.max_allowed_incoming_connections": settings.max_connections,
     }
     return [*options.items()]
 

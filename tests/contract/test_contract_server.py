@@ -271,6 +271,26 @@ async def test_a_shutdown_does_not_wait_for_callers_that_send_nothing_more(
         assert caller.open_streams == 0
 
 
+async def test_connections_beyond_the_limit_are_closed_and_those_before_are_served(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    used = settings_for(sandbox, tmp_path)
+    limited = used.model_copy(update={"grpc": used.grpc.model_copy(update={"max_connections": 3})})
+    async with running_gateway(sandbox, limited) as running:
+        await _check(running, "")
+        host, _, port = running.addresses.grpc.rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
+        ends = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        async with asyncio.timeout(5):
+            while sum(end.done() for end in ends) < 2:  # noqa: ASYNC110 (as each is closed by itself)
+                await asyncio.sleep(0.01)
+        await _check(running, "")
+        assert sum(end.done() for end in ends) == 2
+        for _, writer in silent:
+            writer.transport.abort()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
 async def test_the_same_event_log_serves_one_gateway_at_a_time(sandbox: Sandbox, tmp_path: Path) -> None:
     used = settings_for(sandbox, tmp_path)
     async with running_gateway(sandbox, used):

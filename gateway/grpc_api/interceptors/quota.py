@@ -1,4 +1,4 @@
-"""Limits how many calls each caller has in flight."""
+"""Limits how many calls each caller has in flight, and how many probes each connection."""
 
 from collections import Counter
 from typing import Any, Final
@@ -11,8 +11,10 @@ from issuer.common.v1 import error_pb2
 __all__ = ["QuotaInterceptor"]
 
 _RETRY_SECONDS: Final = 1.0
-_UNCOUNTED: Final = "/grpc.health.v1.Health/"
-"""Not counted: a busy caller's health probes must not fail."""
+_PROBES: Final = "/grpc.health.v1.Health/"
+"""Counted apart: a busy caller's health probes must not fail."""
+_MAX_PROBES: Final = 8
+"""For each connection, because nobody identifies who probes: one watch of each service, and checks between them."""
 
 
 class QuotaInterceptor(Interceptor):
@@ -29,11 +31,12 @@ class QuotaInterceptor(Interceptor):
         self._max_streams = max_streams
         self._calls: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
+        self._probes: Counter[str] = Counter()
 
     @property
     def max_in_flight(self) -> int:
-        """The limit on a caller's rpcs of both kinds."""
-        return self._max_calls + self._max_streams
+        """The limit on a caller's rpcs of both kinds, and on probes, over one connection."""
+        return self._max_calls + self._max_streams + _MAX_PROBES
 
     async def serve(self, rpc: Rpc) -> Any:
         """Proceed if the caller is below its limit.
@@ -41,15 +44,12 @@ class QuotaInterceptor(Interceptor):
         Raises:
             GatewayError: TOO_MANY_REQUESTS.
         """
-        if rpc.method.path.startswith(_UNCOUNTED):
-            return await rpc.proceed()
-        streams = rpc.method.has_streams
-        counts, limit = (self._streams, self._max_streams) if streams else (self._calls, self._max_calls)
-        caller = _caller(rpc.context)
+        counts, limit, what = self._limit(rpc)
+        caller = rpc.context.peer() if counts is self._probes else _caller(rpc.context)
         if counts[caller] >= limit:
             raise GatewayError(
                 error_pb2.ERROR_REASON_TOO_MANY_REQUESTS,
-                f"Concurrency limit reached: {limit} {'streams' if streams else 'calls'} in flight",
+                f"Concurrency limit reached: {limit} {what} in flight",
                 outcome=error_pb2.ERROR_OUTCOME_NOT_SENT,
                 retry_after_seconds=_RETRY_SECONDS,
             )
@@ -60,6 +60,13 @@ class QuotaInterceptor(Interceptor):
             counts[caller] -= 1
             if not counts[caller]:
                 del counts[caller]
+
+    def _limit(self, rpc: Rpc) -> tuple[Counter[str], int, str]:
+        if rpc.method.path.startswith(_PROBES):
+            return self._probes, _MAX_PROBES, "health calls of the connection"
+        if rpc.method.has_streams:
+            return self._streams, self._max_streams, "streams"
+        return self._calls, self._max_calls, "calls"
 
 
 def _caller(context: Context) -> str:

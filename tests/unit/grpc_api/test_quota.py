@@ -58,7 +58,8 @@ class _Callbacks(callback_grpc.CallbackServiceServicer):
 class Served:
     """A server that lets each caller have two calls and one stream, and the stubs of callers."""
 
-    def __init__(self, channel: grpc.aio.Channel, cards: _Cards, quota: QuotaInterceptor) -> None:
+    def __init__(self, address: str, channel: grpc.aio.Channel, cards: _Cards, quota: QuotaInterceptor) -> None:
+        self._address = address
         self.cards = cards
         self.quota = quota
         self._cards: card_grpc.CardServiceAsyncStub = card_grpc.CardServiceStub(channel)
@@ -85,6 +86,13 @@ class Served:
         self.cards.goes_on.set()
         await asyncio.gather(*calls)
 
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Open another connection, for probes."""
+        options = (("grpc.use_local_subchannel_pool", 1),)
+        async with grpc.aio.insecure_channel(self._address, options=options) as channel:
+            yield health_pb2_grpc.HealthStub(channel)
+
     async def in_flight(self, count: int) -> None:
         """Wait until so many calls have begun."""
         async with asyncio.timeout(10):
@@ -104,7 +112,7 @@ async def served() -> AsyncIterator[Served]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(channel, cards, quota)
+        yield Served(f"127.0.0.1:{port}", channel, cards, quota)
     await server.stop(None)
 
 
@@ -156,7 +164,21 @@ async def test_streams_are_counted_apart(served: Served) -> None:
     assert not served.quota._streams
 
 
-async def test_probes_are_not_counted(served: Served) -> None:
+async def test_probes_of_a_busy_caller_are_answered(served: Served) -> None:
     async with served.busy():
         answer = await served.health.Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_connection_has_no_more_than_eight_probes_at_a_time(served: Served) -> None:
+    watches = [served.health.Watch(health_pb2.HealthCheckRequest()) for _ in range(8)]
+    for each in watches:
+        await each.read()
+    failure = await failure_of(served.health.Check(health_pb2.HealthCheckRequest()))
+    assert failure.error == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS", "NOT_SENT", 1.0)
+    async with served.busy():
+        pass
+    async with served.connection() as other:
+        await other.Check(health_pb2.HealthCheckRequest())
+    for each in watches:
+        each.cancel()
