@@ -29,6 +29,7 @@ from gateway.grpc_api.interceptors import (
     UnknownRpcInterceptor,
     ValidationInterceptor,
 )
+from gateway.grpc_api.interceptors.access import MAX_METADATA_BYTES
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.interceptors.shield import DetachedCalls
 from gateway.grpc_api.services import notifications
@@ -52,7 +53,6 @@ from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 
 __all__ = ["SERVICES", "RpcServer", "Servicer"]
 
-_MAX_METADATA_BYTES: Final = 16_384
 # Per connection, beyond the limits: for calls that are about to be rejected.
 _SPARE_STREAMS: Final = 16
 # Far more than a round trip to a caller, far less than any deadline.
@@ -67,6 +67,8 @@ _OPTIONS: Mapping[str, int] = MappingProxyType(
         "grpc.keepalive_permit_without_calls": 1,
         # grpc's default lets an unfinished TLS handshake hold a connection for two minutes.
         "grpc.server_handshake_timeout_ms": 10_000,
+        # Who does not acknowledge the settings is not bound by them: the metadata of a call may have 16 MiB until then.
+        "grpc.http2.settings_timeout": 5_000,
         # What grpc keeps of a request that nobody has asked for yet. Without this it is 4 MiB for each stream, and a
         # longer request gets room when the gateway asks for it.
         "grpc.http2.bdp_probe": 0,
@@ -74,9 +76,9 @@ _OPTIONS: Mapping[str, int] = MappingProxyType(
         # Calls of an rpc that wait for this process. By default grpc drops some at random from a thousand on.
         "grpc.server.max_pending_requests": 3_000,
         "grpc.server.max_pending_requests_hard_limit": 3_000,
-        # One limit instead of grpc's two, between which it rejects at random. A bearer token may have 8 KiB.
-        "grpc.max_metadata_size": _MAX_METADATA_BYTES,
-        "grpc.absolute_max_metadata_size": _MAX_METADATA_BYTES,
+        # One limit instead of grpc's two, between which it rejects at random.
+        "grpc.max_metadata_size": MAX_METADATA_BYTES,
+        "grpc.absolute_max_metadata_size": MAX_METADATA_BYTES,
     }
 )
 

@@ -1,7 +1,9 @@
 """Access control: identifies the caller and denies by default what the policy does not grant."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
+import grpc
 import structlog
 
 from gateway.auth import grant as access
@@ -10,10 +12,15 @@ from gateway.auth.errors import Unidentified
 from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.auth.policy_file import PolicyFile
 from gateway.errors import GatewayError
-from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
+from gateway.grpc_api.interceptors.chain import Interceptor, Rpc, ended_by_grpc
 from issuer.common.v1 import error_pb2
 
-__all__ = ["AccessInterceptor", "IssuerInterceptor"]
+__all__ = ["MAX_METADATA_BYTES", "AccessInterceptor", "IssuerInterceptor"]
+
+MAX_METADATA_BYTES: Final = 16_384
+"""The limit on the metadata of a call. A bearer token may have 8 KiB."""
+_ENTRY_BYTES: Final = 32
+"""What HTTP/2 adds to each entry (RFC 9113, section 6.5.2, SETTINGS_MAX_HEADER_LIST_SIZE)."""
 
 _OPEN = "/grpc.health.v1.Health/"
 """Open to all, for load balancers and orchestrators. It only reveals whether to send calls here."""
@@ -36,7 +43,14 @@ class AccessInterceptor(Interceptor):
 
         Raises:
             GatewayError: UNAUTHENTICATED or PERMISSION_DENIED.
+            grpc.aio.AbortError: The metadata is too large. grpc refuses it by itself, with the same status, only from
+                callers that have acknowledged its settings.
         """
+        if _size(rpc.metadata) > MAX_METADATA_BYTES:
+            await ended_by_grpc()
+            await rpc.context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"The metadata has more than {MAX_METADATA_BYTES} bytes"
+            )
         if not rpc.method.path.startswith(_OPEN):
             access.use(await self._grant(rpc))
         return await rpc.proceed()
@@ -89,3 +103,7 @@ class IssuerInterceptor(Interceptor):
         if hasattr(request, "issuer_id"):
             request.issuer_id = authorized_issuer(self._issuers, request.issuer_id)
         return await rpc.proceed()
+
+
+def _size(metadata: Sequence[tuple[str, str | bytes]]) -> int:
+    return sum([len(key) + len(value) + _ENTRY_BYTES for key, value in metadata])

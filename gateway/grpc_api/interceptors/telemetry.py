@@ -143,9 +143,9 @@ def _end(context: Context) -> _End:
 
 def _code(context: Context) -> grpc.StatusCode:
     """Return the status that was set without an exception; OK if none was."""
-    # A number or None, although the stubs say otherwise.
-    number = cast("int | None", context.code())
-    return _CODES.get(number or 0, grpc.StatusCode.UNKNOWN)
+    # None or whatever the code was set to, a number too, although the stubs say otherwise.
+    code = cast("grpc.StatusCode | int | None", context.code())
+    return code if isinstance(code, grpc.StatusCode) else _CODES.get(code or 0, grpc.StatusCode.UNKNOWN)
 
 
 def _failed(error: BaseException, context: Context) -> _End:

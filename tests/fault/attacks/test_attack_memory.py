@@ -21,8 +21,9 @@ from sandbox import Sandbox
 from sandbox.common.pki import Identity
 from sandbox.common.ports import free_ports
 from sandbox.common.tls import client_context
+from sandbox.d1.model.contract import CardState
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
-from tests.contract.card_rpcs import prepare
+from tests.contract.card_rpcs import RPCS, prepare
 from tests.fault.attacks.hostile import Connection, connections, message_head
 from tests.fault.faulty import until
 
@@ -138,6 +139,18 @@ async def test_a_connection_has_few_watches_of_health(besieged: Besieged) -> Non
         await _flood(strangers, _WATCH, _EMPTY, 8_800 // _CONNECTIONS)
         await until(lambda: all(each.open_streams <= 8 for each in strangers))
         assert not any(each.is_closed for each in strangers)
+
+
+async def test_metadata_is_limited_even_before_the_settings_are_acknowledged(besieged: Besieged) -> None:
+    request = RPCS["SuspendCard"].request.SerializeToString()
+    async with connections(besieged.gateway.grpc, 1, besieged.tls(besieged.sandbox.pki.caller), acknowledges=False) as (
+        caller,
+    ):
+        caller.request(_SUSPEND, message_head(len(request)) + request, metadata_bytes=20_000)
+        await until(lambda: not caller.open_streams)
+        assert await besieged.ended(_SUSPEND, "RESOURCE_EXHAUSTED") == 1
+        assert besieged.sandbox.store.card("card-active").state is CardState.ACTIVE
+        await until(lambda: caller.is_closed)
 
 
 async def test_silent_connections_keep_nobody_out(besieged: Besieged) -> None:
