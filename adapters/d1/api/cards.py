@@ -25,7 +25,8 @@ class D1CardIssuer:
 
     def __init__(self, client: D1Client, meter: UpstreamMeter = Unmeasured()) -> None:  # noqa: B008  without state
         self._client = client
-        self._misfits = Misfits(meter)
+        self.misfits = Misfits(meter)
+        """Counts and logs what D1 sends in another form."""
 
     async def create_card(self, request: card.CreateCardRequest, call: Call) -> card.CreateCardResponse:
         """Create a card. Not idempotent."""
@@ -119,7 +120,7 @@ class D1CardIssuer:
         """Read the id of the card that follows. D1 has made the change, so an id that cannot be used is a misfit."""
         fields = Fields(response.json_object() or {})
         successor.card_id = fields.fitting_identifier(FIELDS["card_id"], CARD_ID)
-        self._misfits.report(message, fields)
+        self.misfits.report(message, fields)
         if fields:
             fields.rest_into(successor.unrecognized)
         return successor

@@ -31,7 +31,8 @@ class D1OperationHistory:
 
     def __init__(self, client: D1Client, meter: UpstreamMeter = Unmeasured()) -> None:  # noqa: B008  without state
         self._client = client
-        self._misfits = Misfits(meter)
+        self.misfits = Misfits(meter)
+        """Counts and logs what D1 sends in another form."""
 
     async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:
         """List operations, newest first."""
@@ -58,7 +59,7 @@ class D1OperationHistory:
     def _read(self, value: dict[str, Any]) -> operation_pb2.ThreeDSOperation:
         fields, operation = Fields(value), operation_pb2.ThreeDSOperation()
         parse_operation(fields, operation)
-        self._misfits.report("three_ds_operation", fields)
+        self.misfits.report("three_ds_operation", fields)
         return operation
 
 

@@ -145,8 +145,8 @@ def _change(kind: type, name: str, request_type: type[Message]) -> Exchange:
 
 def _reporting(port: _Port, misfits: Misfits) -> _Port:
     """Let a port report misfits here, not to the log."""
-    if hasattr(port, "_misfits"):
-        port._misfits = misfits  # noqa: SLF001 (of the same adapter)
+    if hasattr(port, "misfits"):
+        port.misfits = misfits
     return port
 
 
