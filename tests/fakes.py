@@ -1,6 +1,7 @@
 """In-memory fakes of the ports for unit tests."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -8,7 +9,17 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
-from gateway.ports import Call, Event, EventKind, LogBounds, Read, Scope, StoredEvent, StoredSubscription
+from gateway.ports import (
+    Call,
+    Event,
+    EventDamagedError,
+    EventKind,
+    LogBounds,
+    Read,
+    Scope,
+    StoredEvent,
+    StoredSubscription,
+)
 from issuer.card.v1 import messages_pb2 as card
 from issuer.common.v1 import error_pb2
 from issuer.consumer.v1 import operation_pb2 as consumer
@@ -100,6 +111,9 @@ class FakeEventLog:
         self.held: list[StoredEvent] = []
         self.subscriptions: dict[tuple[str, str], StoredSubscription] = {}
         self.read_count = 0
+        self.damage: set[str] = set()
+        self.damaged: dict[int, bool] = {}
+        """Sequences of damaged events, and whether they were skipped."""
         self._turn = turn
         self._bounds = LogBounds(trimmed_through=0, last=0)
         self._failing = False
@@ -142,13 +156,21 @@ class FakeEventLog:
         self.read_count += 1
         await self._reach()
         wanted = [stored for stored in self.held if stored.sequence > after and _is_in(scope, stored.event)]
-        found = wanted[:limit]
+        found = list(itertools.takewhile(lambda stored: stored.sequence not in self.damaged, wanted[:limit]))
+        if wanted and not found:
+            raise EventDamagedError(wanted[0].sequence, is_skipped=self.damaged[wanted[0].sequence])
         through = found[-1].sequence if found else after
-        if scope is not None and len(wanted) <= limit:
+        if scope is not None and len(found) == len(wanted):
             through = max(after, self._bounds.last)
         bounds = self._bounds
         await self._turn()
         return Read(found, through, bounds)
+
+    async def skip(self, sequence: int) -> bool:
+        await self._reach()
+        if sequence in self.damaged:
+            self.damaged[sequence] = True
+        return sequence in self.damaged
 
     async def bounds(self) -> LogBounds:
         await self._reach()

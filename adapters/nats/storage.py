@@ -14,6 +14,7 @@ from adapters.nats.jetstream.jetstream import JetStreamError, is_transient
 from adapters.nats.jetstream.streams import Names, check_servers, explain, prepare
 from adapters.nats.key_value_store import NatsKeyValueStore
 from adapters.nats.leases.leases import NatsLeases
+from gateway.ports import Damage, EventDamagedError
 from gateway.settings import EventLogSettings, NatsSettings
 
 __all__ = ["NatsStorage"]
@@ -22,6 +23,7 @@ _OPEN_SECONDS: Final = 5.0
 """Time for servers that have just started to elect their leaders."""
 _PAUSE_SECONDS: Final = 0.25
 _MAX_EVENT_BYTES: Final = 1_048_576
+_READ_SIZE: Final = 1000
 
 _T = TypeVar("_T")
 
@@ -85,6 +87,21 @@ class NatsStorage:
     def size_bytes(self) -> int:
         """Return the size of the events when the log's bounds were last read."""
         return self.log.size_bytes
+
+    async def find_damage(self) -> Damage:
+        """Read everything, and return what is damaged."""
+        bounds = await self.log.bounds()
+        after, events, skipped = bounds.trimmed_through, list[int](), list[int]()
+        while after < bounds.last:
+            try:
+                read = await self.log.read(after, _READ_SIZE)
+            except EventDamagedError as error:
+                (skipped if error.is_skipped else events).append(error.sequence)
+                after = error.sequence
+            else:
+                # Retention may remove what comes next while this reads.
+                after = max(read.through, read.bounds.trimmed_through, after + 1)
+        return Damage(events, skipped, ())
 
     async def close(self) -> None:
         """Release the leases, then disconnect. Calls that wait for appends raise EVENT_LOG_UNAVAILABLE."""

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from adapters.sqlite.damage import DamagedEventError, DamagedSubscriptionError, is_corruption
 from adapters.sqlite.database import Database, connect_reader
 from adapters.sqlite.writer import Writer
-from gateway.errors import GatewayError, Reason
-from gateway.ports import Event
+from gateway.errors import GatewayError, Reason, shown
+from gateway.ports import Event, EventDamagedError
 from issuer.common.v1 import error_pb2
 
 __all__ = ["Access", "Reader"]
@@ -67,7 +68,9 @@ class Access:
     Every method that waits raises `GatewayError` if the storage fails or the access has ended.
     """
 
-    def __init__(self, reader: Reader, writer: Writer, component: str, reason: Reason) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, component: str, reason: Reason, on_damage: Callable[[sqlite3.Error], None]
+    ) -> None:
         """Grant access.
 
         Args:
@@ -75,12 +78,15 @@ class Access:
             writer: Makes the changes.
             component: The component's name in error messages.
             reason: The reason of its errors.
+            on_damage: Called when the file was found damaged.
         """
         self._reader = reader
         self._writer = writer
         self._component = component
         self._reason = reason
+        self._on_damage = on_damage
         self._end = ""
+        self._read_reason = reason
 
     async def append(self, event: Event) -> bool:
         """Store an event. It is on disk when this returns. Returns whether it is new."""
@@ -96,30 +102,58 @@ class Access:
 
     async def read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a query and return its result."""
-        return await self._run(self._reader.run, query)
+        self.check()
+        try:
+            return await self._run(self._reader.run, query)
+        except GatewayError:
+            # The query may have found out why.
+            self.check()
+            raise
 
     def check(self) -> None:
         """Raise `GatewayError` if the access has ended."""
-        if self._end:
-            raise self._error(f"The {self._component} {self._end}.")
+        self._check(self._read_reason)
 
-    def end(self, why: str) -> None:
+    def end(self, why: str, read_reason: "Reason | None" = None) -> None:
         """Reject every call from now on.
 
         Args:
             why: The rest of the message after the component's name, for example ``is closed``.
+            read_reason: The reason of the errors of reads, if it is another one.
         """
-        self._end = self._end or why
+        if not self._end:
+            self._end, self._read_reason = why, read_reason or self._reason
 
     async def _run(self, operation: Callable[[_A], Awaitable[_T]], argument: _A) -> _T:
-        self.check()
+        self._check(self._reason)
         try:
             return await operation(argument)
+        except DamagedEventError as error:
+            if not error.is_skipped:
+                self._on_damage(error)
+            raise EventDamagedError(error.sequence, is_skipped=error.is_skipped) from error
+        except DamagedSubscriptionError as error:
+            self._on_damage(error)
+            raise GatewayError(
+                error_pb2.ERROR_REASON_EVENT_DAMAGED,
+                f"The committed cursor of the subscription {shown(error.name)} is damaged: delete the subscription, "
+                "then reset it to a place before what it has not processed.",
+            ) from error
+        except UnicodeDecodeError as error:
+            # In the message of an error of SQLite, about a schema that it cannot parse.
+            raise self._error(
+                self._reason, f"The {self._component}'s storage failed: its schema is damaged."
+            ) from error
         except sqlite3.Error as error:
+            if is_corruption(error):
+                self._on_damage(error)
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-            raise self._error(f"The {self._component}'s storage failed ({name}).") from error
+            raise self._error(self._reason, f"The {self._component}'s storage failed ({name}).") from error
 
-    def _error(self, message: str) -> GatewayError:
-        return GatewayError(
-            self._reason, message, outcome=error_pb2.ERROR_OUTCOME_REJECTED, retry_after_seconds=_RETRY_AFTER_SECONDS
-        )
+    def _check(self, reason: Reason) -> None:
+        if self._end:
+            raise self._error(reason, f"The {self._component} {self._end}.")
+
+    def _error(self, reason: Reason, message: str) -> GatewayError:
+        is_lasting = reason == error_pb2.ERROR_REASON_EVENT_DAMAGED
+        return GatewayError(reason, message, retry_after_seconds=None if is_lasting else _RETRY_AFTER_SECONDS)

@@ -68,6 +68,9 @@ def open_database(path: Path) -> Database:
                 _make_durable(connection)
                 log_id, bounds = schema.read_log_id(connection), read_bounds(connection)
                 database = Database(path, log_id, bounds, lock, Files(named, path))
+        except UnicodeDecodeError as error:
+            # SQLite names what it cannot parse, and Python cannot decode that.
+            raise EventLogOpenError(f"The event log {path} cannot be opened: its schema is damaged.") from error
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise EventLogOpenError(f"The event log {path} cannot be opened: {reason}.") from error

@@ -1,16 +1,20 @@
 """The event log, with the cursors of named subscriptions and retention."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple
 from functools import partial
 
 from adapters.sqlite import events
 from adapters.sqlite.access import Access
+from adapters.sqlite.checksums import checksum_of_subscription
+from adapters.sqlite.damage import DamagedSubscriptionError, KnownDamage
 from adapters.sqlite.database import Database
 from adapters.sqlite.key_value_store import estimate_bytes
+from adapters.sqlite.schema import SUBSCRIPTION_COLUMNS
 from gateway.aio.append_notifier import AppendNotifier
-from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
+from gateway.errors import Reason
+from gateway.ports import Event, EventDamagedError, LogBounds, Read, Scope, StoredSubscription
 from gateway.settings import EventLogSettings
 
 __all__ = ["SqliteEventLog"]
@@ -33,9 +37,11 @@ class SqliteEventLog:
         appends: AppendNotifier,
         retention: EventLogSettings | None,
         now_ms: Callable[[], int],
+        damage: KnownDamage,
     ) -> None:
         """Use `SqliteStorage.open`."""
         self._access = access
+        self._damage = damage
         self._log_id = database.log_id
         self._appends = appends
         self._retention = retention
@@ -46,6 +52,11 @@ class SqliteEventLog:
     def log_id(self) -> str:
         """The log's identity since its creation: 8 lower-case hexadecimal digits."""
         return self._log_id
+
+    @property
+    def damage(self) -> Collection[str]:
+        """What was found damaged since the start."""
+        return self._damage.found
 
     async def append(self, event: Event) -> bool:
         """Store an event. It is on disk when this returns. Returns whether it is new."""
@@ -66,10 +77,21 @@ class SqliteEventLog:
                 partial(events.read_subject, after=after, limit=limit, identity=identity)
             )
         else:
-            found = await self._access.read(partial(events.read, after=after, limit=limit))
+            last = self._appends.last
+            found = await self._access.read(partial(events.read, after=after, limit=limit, last=last))
             through = found[-1].sequence if found else after
         # The bounds come after the read: what the read did not see was then not trimmed either.
         return Read(found, through, self._bounds())
+
+    async def skip(self, sequence: int) -> bool:
+        """Record that watchers may pass a damaged event; return False, without a change, if it is not damaged."""
+        try:
+            await self.read(sequence - 1, 1)
+        except EventDamagedError as error:
+            if error.sequence == sequence:
+                await self._access.change(partial(events.skip, sequence=sequence))
+                return True
+        return False
 
     async def bounds(self) -> LogBounds:
         """Return the present bounds of the log."""
@@ -157,9 +179,9 @@ class SqliteEventLog:
             removed += count
         return removed
 
-    def end(self, why: str) -> None:
-        """Reject every call from now on, including those that wait for an append."""
-        self._access.end(why)
+    def end(self, why: str, read_reason: "Reason | None" = None) -> None:
+        """Reject every call from now on, including those that wait for an append; see `Access.end`."""
+        self._access.end(why, read_reason)
         self._appends.wake()
 
     async def _change(
@@ -171,9 +193,10 @@ class SqliteEventLog:
             standing = _subscription(connection, issuer_id, name)
             wanted = change(standing)
             if wanted is not None and wanted != standing:
+                values = astuple(wanted)
                 connection.execute(
-                    f"REPLACE INTO subscription ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
-                    astuple(wanted),
+                    f"REPLACE INTO subscription ({SUBSCRIPTION_COLUMNS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
+                    (*values, checksum_of_subscription(*values)),
                 )
             return wanted
 
@@ -196,6 +219,7 @@ class SqliteEventLog:
         count, through = row
         if count:
             connection.execute("DELETE FROM event WHERE sequence <= ?", (through,))
+            connection.execute("DELETE FROM skipped_event WHERE sequence <= ?", (through,))
             connection.execute("UPDATE meta SET trimmed_through = ?", (through,))
             # Before the commit: no reader may miss an event that the bounds still include.
             self._trimmed_through = max(self._trimmed_through, through)
@@ -203,18 +227,21 @@ class SqliteEventLog:
 
 
 _BY_NAME = "WHERE issuer_id = ? AND name = ?"
-# The fields of `StoredSubscription` in their order.
-_COLUMNS = "issuer_id, name, committed, commit_time_ms, fencing_token, stale_through"
 
 
 def _subscriptions(
     connection: sqlite3.Connection, where: str = "", *values: str, limit: int | None = None
 ) -> list[StoredSubscription]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM subscription {where} ORDER BY issuer_id, name LIMIT ?",  # noqa: S608  constants
+        f"SELECT checksum, {SUBSCRIPTION_COLUMNS} FROM subscription {where} ORDER BY issuer_id, name LIMIT ?",  # noqa: S608  constants
         (*values, -1 if limit is None else limit),
     )
-    return [StoredSubscription(*row) for row in rows.fetchall()]
+    found = []
+    for checksum, *row in rows.fetchall():
+        if checksum != checksum_of_subscription(*row):
+            raise DamagedSubscriptionError(str(row[0]), str(row[1]))
+        found.append(StoredSubscription(*row))
+    return found
 
 
 def _subscription(connection: sqlite3.Connection, issuer_id: str, name: str) -> StoredSubscription | None:

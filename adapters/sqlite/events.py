@@ -4,10 +4,23 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from functools import cache
+from zlib import crc32
 
+from adapters.sqlite.checksums import NUMBERS, checksum
+from adapters.sqlite.damage import DamagedEventError, is_corruption
 from gateway.ports import Event, LogBounds, StoredEvent
 
-__all__ = ["ROWS_PER_STATEMENT", "Appender", "read", "read_bounds", "read_subject", "sequence_before"]
+__all__ = [
+    "ROWS_PER_STATEMENT",
+    "Appender",
+    "damaged",
+    "indexed_between",
+    "read",
+    "read_bounds",
+    "read_subject",
+    "sequence_before",
+    "skip",
+]
 
 ROWS_PER_STATEMENT = 128
 """Maximum events that one statement adds."""
@@ -18,6 +31,7 @@ _MAX_READ_BYTES = 1_048_576
 # The fields of `Event` in their order, in two parts around a column that is not among them.
 _COLUMNS = "sequence, issuer_id, kind, subject_id, operation_id, consumer_id, operation_type, status, receive_time_ms"
 _LAST_COLUMNS = "payload, state"
+_FIELDS = f"{_COLUMNS.removeprefix('sequence, ')}, {_LAST_COLUMNS}"
 
 # The inner query needs the index only. Without it, SQLite would sort the payloads of all of a subject's events.
 _OF_SUBJECT = """sequence IN (
@@ -25,17 +39,27 @@ _OF_SUBJECT = """sequence IN (
     ORDER BY sequence LIMIT ?
 )"""
 
-_LAST = "(SELECT max(trimmed_through, coalesce((SELECT max(sequence) FROM event), 0)) FROM meta)"
-"""The highest sequence ever assigned. Retention records what it removes."""
+_LAST = """(SELECT max(
+    trimmed_through,
+    coalesce((SELECT max(sequence) FROM event), 0),
+    coalesce((SELECT sequence FROM event INDEXED BY event_time
+        ORDER BY latest_receive_time_ms DESC, sequence DESC LIMIT 1), 0)
+) FROM meta)"""
+"""The highest sequence ever assigned. Retention records what it removes; the index has what damage has removed."""
+
+
+_MAX_TIES = 16
+"""Events with the same time that the search for missing ones passes; it finds none behind more of them."""
 
 
 @cache
 def _insert(rows: int) -> str:
     # OR ROLLBACK: with any other conflict clause SQLite keeps a statement journal for many rows, which costs more than
     # the insertion itself. A duplicate is no such conflict: ON CONFLICT skips its row.
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, {_LAST_COLUMNS}) VALUES {values} "  # noqa: S608  placeholders
+        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, {_LAST_COLUMNS}, checksum) "  # noqa: S608  placeholders
+        f"VALUES {values} "
         "ON CONFLICT (issuer_id, kind, subject_id, operation_id, operation_type, status, state) DO NOTHING"
     )
 
@@ -69,7 +93,7 @@ class Appender:
         for event in events:
             sequence += 1
             latest_ms = max(latest_ms, event.receive_time_ms)
-            values += (sequence, *event[:8], latest_ms, event.payload, event.state)
+            values += (sequence, *event[:8], latest_ms, *event[8:], checksum(sequence, event))
         before, self._latest_ms = self.last, latest_ms
         if self.connection.execute(_insert(len(events)), values).rowcount == len(events):
             self.last = sequence
@@ -79,9 +103,25 @@ class Appender:
         return [before + index in added for index in range(1, len(events) + 1)]
 
 
-def read(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredEvent]:
-    """Read at most ``limit`` events after a sequence, in order; fewer, but at least one, if they are large."""
-    return _read(connection, "sequence > ?", (after,), limit)
+def read(connection: sqlite3.Connection, after: int, limit: int, last: int) -> list[StoredEvent]:
+    """Read at most ``limit`` events after a sequence, in order; fewer, but at least one, if they are large.
+
+    Args:
+        connection: The connection.
+        after: The sequence to read after.
+        limit: Maximum number of events.
+        last: A sequence that the log has reached.
+
+    Raises:
+        DamagedEventError: The first one is damaged. Those before a damaged one are returned.
+    """
+    found, _ = _read(connection, "sequence > ?", (after,), limit, after)
+    missing = _first_missing(connection, after, found, last)
+    if missing is not None:
+        found = [stored for stored in found if stored.sequence < missing]
+        if not found:
+            raise damaged(connection, missing)
+    return found
 
 
 def read_subject(
@@ -94,32 +134,116 @@ def read_subject(
     """
     # Before the events: an event stored in between is found, or follows it.
     last = read_bounds(connection).last
-    found = _read(connection, _OF_SUBJECT, (*identity, after, limit), limit)
-    if len(found) < limit and sum(len(stored.event.payload) for stored in found) < _MAX_READ_BYTES:
-        return found, max(after, last)
-    return found, found[-1].sequence
+    found, are_all = _read(connection, _OF_SUBJECT, (*identity, after, limit), limit, after)
+    return found, max(after, last) if are_all else found[-1].sequence
+
+
+def skip(connection: sqlite3.Connection, sequence: int) -> None:
+    """Record that watchers may pass a damaged event. Runs in the caller's transaction."""
+    connection.execute("INSERT OR IGNORE INTO skipped_event (sequence) VALUES (?)", (sequence,))
 
 
 def _read(
-    connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...], limit: int
-) -> list[StoredEvent]:
-    rows = connection.execute(
-        f"SELECT {_COLUMNS}, {_LAST_COLUMNS} FROM event WHERE {condition} ORDER BY sequence LIMIT ?",  # noqa: S608  constants
-        (*values, limit),
-    )
+    connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...], limit: int, after: int
+) -> tuple[list[StoredEvent], bool]:
+    """Read events up to the first damaged one.
+
+    Returns:
+        The events, and whether there are no others.
+    """
     found: list[StoredEvent] = []
+    try:
+        is_read = _read_into(found, connection, condition, (*values, limit), after)
+    except TypeError:  # A value is not of its column's type.
+        is_read = False
+    except sqlite3.DatabaseError as error:
+        # Without a code, a text is not UTF-8. Corruption is for the next read, which begins with it.
+        if getattr(error, "sqlite_errorcode", None) is not None and not (found and is_corruption(error)):
+            raise
+        is_read = False
+    if not is_read and not found:
+        statement = f"SELECT min(sequence) FROM event WHERE {condition}"  # noqa: S608  constant
+        (sequence,) = connection.execute(statement, values).fetchone()
+        # None if retention has removed it meanwhile.
+        raise damaged(connection, max(after + 1, sequence or 0))
+    return found, is_read and len(found) < limit
+
+
+def _read_into(
+    found: list[StoredEvent], connection: sqlite3.Connection, condition: str, values: tuple[str | int, ...], after: int
+) -> bool:
+    """Add the events to a list, up to a damaged one, or until they are large. Returns whether those are all."""
     size = 0
+    new = tuple.__new__  # A named tuple's own takes twice as long.
+    rows = connection.execute(
+        f"SELECT {_FIELDS}, sequence, checksum, {NUMBERS} FROM event WHERE {condition} ORDER BY sequence LIMIT ?",  # noqa: S608  constants
+        values,
+    )
     # An open query would hold its snapshot, and with it the write-ahead log.
     with closing(rows):
-        for sequence, *fields in rows:
-            if None in fields:
-                raise sqlite3.DatabaseError("The file is damaged: a required value is missing.")
-            event = Event(*fields)
-            found.append(StoredEvent(sequence, event))
-            size += len(event.payload)
+        for (
+            issuer,
+            kind,
+            subject,
+            operation,
+            consumer,
+            type_,
+            status,
+            time_ms,
+            payload,
+            state,
+            sequence,
+            check,
+            numbers,
+        ) in rows:
+            # As in `checksum_of_row`, whose call would cost as much as all of it.
+            texts = f"{issuer}{subject}{operation}{consumer}{state}".encode()
+            if crc32(payload, crc32(texts, numbers)) != check or sequence <= after:
+                return False
+            fields = (issuer, kind, subject, operation, consumer, type_, status, time_ms, payload, state)
+            found.append(new(StoredEvent, (sequence, new(Event, fields))))
+            after = sequence
+            size += len(payload)
             if size >= _MAX_READ_BYTES:
-                break
-    return found
+                return False
+    return True
+
+
+def damaged(connection: sqlite3.Connection, sequence: int) -> DamagedEventError:
+    """Return the error about an event."""
+    row = connection.execute("SELECT 1 FROM skipped_event WHERE sequence = ?", (sequence,)).fetchone()
+    return DamagedEventError(sequence, is_skipped=row is not None)
+
+
+def _first_missing(connection: sqlite3.Connection, after: int, found: Sequence[StoredEvent], last: int) -> int | None:
+    """Return the first event that an index has and the table has not; None if the read is complete."""
+    if not found:
+        if last <= after or last <= read_bounds(connection).trimmed_through:
+            return None
+        return min(indexed_between(connection, after, last), default=last)
+    through = found[-1].sequence
+    (indexed,) = connection.execute(
+        """
+        SELECT count(*) FROM (
+            SELECT sequence FROM event INDEXED BY event_time
+            WHERE latest_receive_time_ms <= (SELECT latest_receive_time_ms FROM event WHERE sequence = ?1)
+            ORDER BY latest_receive_time_ms DESC, sequence DESC LIMIT ?2
+        ) WHERE sequence > ?3 AND sequence <= ?1
+        """,
+        (through, len(found) + _MAX_TIES, after),
+    ).fetchone()
+    if indexed <= len(found):
+        return None
+    known = {stored.sequence for stored in found}
+    return min(indexed_between(connection, after, through) - known, default=None)
+
+
+def indexed_between(connection: sqlite3.Connection, after: int, through: int) -> set[int]:
+    """Return the sequences after one through another, as an index has them. Reads all of the index."""
+    rows = connection.execute(
+        "SELECT sequence FROM event INDEXED BY event_time WHERE sequence > ? AND sequence <= ?", (after, through)
+    )
+    return {row[0] for row in rows.fetchall()}
 
 
 def read_bounds(connection: sqlite3.Connection) -> LogBounds:

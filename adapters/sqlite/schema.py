@@ -3,15 +3,19 @@
 import secrets
 import sqlite3
 
+from adapters.sqlite.checksums import CHECKED_COLUMNS, NUMBERS, checksum_of_row, checksum_of_subscription
 from gateway.ports import EventKind
 
-__all__ = ["create", "is_empty", "migrate", "mismatch", "read_log_id"]
+__all__ = ["SUBSCRIPTION_COLUMNS", "create", "is_empty", "migrate", "mismatch", "read_log_id"]
 
 _APPLICATION_ID = 0x44314C47
 """``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 5
+_SCHEMA_VERSION = 6
 """``PRAGMA user_version`` in the file's header."""
+
+SUBSCRIPTION_COLUMNS = "issuer_id, name, committed, commit_time_ms, fencing_token, stale_through"
+"""The fields of `gateway.ports.StoredSubscription` in their order."""
 
 _IDENTITY = "issuer_id, kind, subject_id, operation_id"
 _IDENTITY_INDEX = f"CREATE UNIQUE INDEX event_identity ON event ({_IDENTITY}, operation_type, status, state)"
@@ -24,6 +28,9 @@ _ENTRY_TABLE = """
     ) STRICT, WITHOUT ROWID
 """
 _ENTRY_INDEX = "CREATE INDEX entry_expiry ON entry (expire_time_ms)"
+
+_SKIPPED_TABLE = "CREATE TABLE skipped_event (sequence INTEGER PRIMARY KEY) STRICT"
+"""Damaged events that watchers may pass."""
 
 _STATEMENTS = (
     """
@@ -51,7 +58,8 @@ _STATEMENTS = (
         receive_time_ms INTEGER NOT NULL,
         latest_receive_time_ms INTEGER NOT NULL,
         payload BLOB NOT NULL,
-        state TEXT NOT NULL DEFAULT ''
+        state TEXT NOT NULL DEFAULT '',
+        checksum INTEGER NOT NULL DEFAULT 0
     ) STRICT
     """,
     _IDENTITY_INDEX,
@@ -64,9 +72,11 @@ _STATEMENTS = (
         commit_time_ms INTEGER NOT NULL,
         fencing_token INTEGER NOT NULL DEFAULT 0,
         stale_through INTEGER NOT NULL DEFAULT 0,
+        checksum INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (issuer_id, name)
     ) STRICT, WITHOUT ROWID
     """,
+    _SKIPPED_TABLE,
     _ENTRY_TABLE,
     _ENTRY_INDEX,
     f"PRAGMA application_id = {_APPLICATION_ID}",
@@ -98,6 +108,15 @@ _FROM_VERSION_4 = (
     _IDENTITY_INDEX,
 )
 
+_FROM_VERSION_5 = (
+    # What is there now counts as undamaged.
+    "ALTER TABLE event ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE subscription ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+    f"UPDATE event SET checksum = checksum_of_row({NUMBERS}, {CHECKED_COLUMNS})",  # noqa: S608  constants
+    f"UPDATE subscription SET checksum = checksum_of_subscription({SUBSCRIPTION_COLUMNS})",  # noqa: S608  constant
+    _SKIPPED_TABLE,
+)
+
 
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Return whether the database is new."""
@@ -124,7 +143,9 @@ def create(connection: sqlite3.Connection) -> None:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Migrate a log of an older version. Runs in the caller's transaction."""
-    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4)
+    connection.create_function("checksum_of_row", 7, checksum_of_row, deterministic=True)
+    connection.create_function("checksum_of_subscription", -1, checksum_of_subscription, deterministic=True)
+    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4, _FROM_VERSION_5)
     for change in changes[_pragma(connection, "user_version") - 1 :]:
         for statement in change:
             connection.execute(statement)

@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import structlog
 
 from adapters.sqlite.access import Access, Reader
+from adapters.sqlite.check import find_damage
+from adapters.sqlite.damage import KnownDamage, is_corruption
 from adapters.sqlite.database import Database, open_database
 from adapters.sqlite.event_log import SqliteEventLog
 from adapters.sqlite.files import Loss
@@ -17,7 +21,8 @@ from adapters.sqlite.leases import SqliteLeases
 from adapters.sqlite.writer import Writer
 from gateway.aio.append_notifier import AppendNotifier
 from gateway.aio.clock import wall_clock_ms
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Reason
+from gateway.ports import Damage
 from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
 
@@ -49,11 +54,14 @@ class SqliteStorage:
         self._reader = Reader(database)
         self._writer = Writer(database, appends.reach, self._lose_file)
         self._trim_interval_seconds = trim_interval_seconds
-        log_access = Access(self._reader, self._writer, "event log", error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE)
-        self.log = SqliteEventLog(log_access, database, appends, retention, now_ms)
+        self._damage = KnownDamage()
+        access = partial(Access, self._reader, self._writer, on_damage=self._note_damage)
+        log_access = access("event log", error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE)
+        self.log = SqliteEventLog(log_access, database, appends, retention, now_ms, self._damage)
         """The event log."""
-        store_access = Access(self._reader, self._writer, "key-value store", error_pb2.ERROR_REASON_STORE_UNAVAILABLE)
-        self.key_value_store = SqliteKeyValueStore(store_access, now_ms)
+        self.key_value_store = SqliteKeyValueStore(
+            access("key-value store", error_pb2.ERROR_REASON_STORE_UNAVAILABLE), now_ms
+        )
         """The key-value store."""
         self.leases = SqliteLeases(log_access, now_ms)
         """The leases of named subscriptions."""
@@ -99,6 +107,13 @@ class SqliteStorage:
         wal = path.with_name(f"{path.name}-wal")
         return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
+    async def find_damage(self) -> Damage:
+        """Read everything, and return what is damaged."""
+        try:
+            return await self._reader.run(find_damage)
+        except sqlite3.Error as error:
+            return Damage((), (), [str(error)])
+
     async def close(self) -> None:
         """Finish the pending work, then release the files. Calls that wait for appends raise EVENT_LOG_UNAVAILABLE."""
         if self._closing is None:
@@ -138,6 +153,15 @@ class SqliteStorage:
         _log.critical("event_log_file_lost", path=loss.path, what=loss.what, is_saved=loss.is_saved, advice=advice)
         self._end(f"has lost a file, which {loss.what}: see event_log_file_lost in the log, and restart the gateway")
 
-    def _end(self, why: str) -> None:
-        self.log.end(why)
+    def _note_damage(self, error: sqlite3.Error) -> None:
+        self._damage.note(error)
+        if is_corruption(error):
+            # One event can be damaged alone. This is about where all others are found and stored.
+            self._end(
+                "is damaged: restore or recover its file, then restart the gateway",
+                error_pb2.ERROR_REASON_EVENT_DAMAGED,
+            )
+
+    def _end(self, why: str, read_reason: "Reason | None" = None) -> None:
+        self.log.end(why, read_reason)
         self.key_value_store.end(why)

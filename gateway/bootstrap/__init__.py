@@ -89,7 +89,12 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         three_ds = await _connect_three_ds_server(stack, base)
         core = await _open_core(stack, base)
-        readiness = Readiness(core.storage.log, core.storage.key_value_store, lambda: base.upstreams.circuits)
+        readiness = Readiness(
+            core.storage.log,
+            core.storage.key_value_store,
+            lambda: base.upstreams.circuits,
+            counts_damage=base.settings.nats is None,
+        )
         admin_address = await _start_admin(stack, base, core, readiness)
         callbacks = CallbackServicer(base.issuers, core.registry, core.validation, base.metrics)
         servicers = (

@@ -56,11 +56,16 @@ def batch(log_id: str, events: Iterable[StoredEvent], after: int, fields: bytes)
         fields: The result of `watcher_fields`.
     """
     parts: list[bytes] = []
-    for stored in events:
-        position = cursor.encode(log_id, stored.sequence).encode()
-        payload = stored.event.payload
-        tail = _NOTIFICATION_CURSOR + _varint(len(position)) + position
-        parts += (_BATCH_NOTIFICATION, _varint(len(payload) + len(tail)), payload, tail)
+    prefix = cursor.prefix(log_id)
+    length, tag, tail_length = 0, b"", 0
+    for sequence, event in events:
+        # As `cursor.encode`, whose call would take a fifth of all this.
+        position, payload = f"{prefix}{sequence}".encode(), event.payload
+        if len(position) != length:
+            length = len(position)
+            tag = _NOTIFICATION_CURSOR + _varint(length)
+            tail_length = len(tag) + length
+        parts += (_BATCH_NOTIFICATION, _varint(len(payload) + tail_length), payload, tag, position)
     position = cursor.encode(log_id, after).encode()
     parts += (_BATCH_CURSOR, _varint(len(position)), position, fields)
     return b"".join(parts)

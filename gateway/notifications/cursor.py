@@ -10,14 +10,19 @@ from gateway.errors import GatewayError
 from gateway.ports import LogBounds
 from issuer.common.v1 import error_pb2
 
-__all__ = ["check_kept", "encode", "parse"]
+__all__ = ["check_kept", "encode", "left_out", "parse", "prefix"]
 
 _FORM = re.compile(r"([0-9a-f]{8})-(0|[1-9][0-9]{0,18})")
 
 
 def encode(log_id: str, sequence: int) -> str:
     """Return the cursor of a sequence."""
-    return f"{log_id}-{sequence}"
+    return f"{prefix(log_id)}{sequence}"
+
+
+def prefix(log_id: str) -> str:
+    """Return what all cursors of a log have before their sequence."""
+    return f"{log_id}-"
 
 
 def parse(cursor: str, log_id: str, bounds: LogBounds) -> int:
@@ -39,6 +44,16 @@ def parse(cursor: str, log_id: str, bounds: LogBounds) -> int:
 
 def _unknown(message: str) -> GatewayError:
     return GatewayError(error_pb2.ERROR_REASON_CURSOR_UNKNOWN, message)
+
+
+def left_out(sequence: int, log_id: str) -> GatewayError:
+    """Return the error for a reader before a damaged event that operators have skipped: CURSOR_EXPIRED."""
+    return GatewayError(
+        error_pb2.ERROR_REASON_CURSOR_EXPIRED,
+        "The notification after this cursor was damaged and is left out. Continue after earliest_cursor (for a "
+        "subscription: commit it), and fetch what you missed from D1's operation history.",
+        detail=error_pb2.ErrorDetail(earliest_cursor=encode(log_id, sequence)),
+    )
 
 
 def check_kept(sequence: int, log_id: str, bounds: LogBounds) -> None:

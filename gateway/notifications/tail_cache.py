@@ -7,7 +7,7 @@ the window reads the log itself.
 import asyncio
 from bisect import bisect_right
 
-from gateway.ports import EventLog, LogBounds, Read, Scope, StoredEvent
+from gateway.ports import EventDamagedError, EventLog, LogBounds, Read, Scope, StoredEvent
 
 __all__ = ["TailCache"]
 
@@ -52,10 +52,13 @@ class TailCache:
             if self._filling is None:
                 if after - self._last() > _READ_SIZE:
                     # Nobody has read for long. Only lagging watchers, if any, need what came in the meantime.
-                    self._after = after
-                    del self._events[:], self._sequences[:]
-                    self._bytes = 0
-                await self._fill()
+                    self._restart(after)
+                try:
+                    await self._fill()
+                except EventDamagedError as error:
+                    # Those before it get the error from the log.
+                    self._restart(error.sequence)
+                    continue
                 break
             # All readers continue at once. If the filling one failed or was cancelled, one of them fills again.
             await self._filling.wait()
@@ -64,6 +67,11 @@ class TailCache:
             return await self._log.read(after, limit, scope)
         found = self._find(after, limit)
         return Read(found, found[-1].sequence if found else after, self._bounds)
+
+    def _restart(self, after: int) -> None:
+        self._after = after
+        del self._events[:], self._sequences[:]
+        self._bytes = 0
 
     def _last(self) -> int:
         return self._sequences[-1] if self._sequences else self._after

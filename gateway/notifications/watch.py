@@ -14,7 +14,7 @@ from gateway.notifications.filter import Predicate
 from gateway.notifications.start import Start
 from gateway.notifications.subscriptions import Subscriptions
 from gateway.notifications.tail_cache import TailCache
-from gateway.ports import EventLog, Scope, SubscriptionLeases
+from gateway.ports import EventDamagedError, EventLog, Scope, SubscriptionLeases
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 
@@ -78,7 +78,7 @@ class Watchers:
         """Yield serialised batches and heartbeats until an error ends the watch.
 
         Raises:
-            GatewayError: CURSOR_UNKNOWN, CURSOR_EXPIRED, SERVER_DRAINING or EVENT_LOG_UNAVAILABLE.
+            GatewayError: CURSOR_UNKNOWN, CURSOR_EXPIRED, EVENT_DAMAGED, SERVER_DRAINING or EVENT_LOG_UNAVAILABLE.
         """
         self._check_open()
         async for message in self._follow(watch, await watch.start.sequence(self._log)):
@@ -147,7 +147,13 @@ class Watchers:
                 silent_since = clock()
 
     async def _batches(self, epoch: _Epoch, after: int, selection: Selection, scope: Scope | None) -> Batches:
-        events, through, bounds = await epoch.tail.read(after, _READ_SIZE, scope)
+        try:
+            events, through, bounds = await epoch.tail.read(after, _READ_SIZE, scope)
+        except EventDamagedError as error:
+            self._check_epoch(epoch)
+            if error.is_skipped:
+                raise cursor.left_out(error.sequence, epoch.log_id) from error
+            raise
         self._check_epoch(epoch)
         cursor.check_kept(after, epoch.log_id, bounds)
         return epoch.batches.find(after, selection) or epoch.batches.make(after, selection, events, through)

@@ -16,6 +16,7 @@ from gateway.ports.consumers import Authenticators, Consumers
 from gateway.ports.event_log import (
     Appendable,
     Event,
+    EventDamagedError,
     EventIdentity,
     EventKind,
     EventLog,
@@ -26,7 +27,7 @@ from gateway.ports.event_log import (
     StoredSubscription,
 )
 from gateway.ports.history import HistoryPage, OperationHistory
-from gateway.ports.storage import Engine, KeyValueStore, Lease, Storage, SubscriptionLeases
+from gateway.ports.storage import Damage, Engine, KeyValueStore, Lease, Storage, SubscriptionLeases
 from gateway.ports.threeds import ThreeDSServer
 
 __all__ = [
@@ -40,8 +41,10 @@ __all__ = [
     "CardDataEncryption",
     "CardIssuer",
     "Consumers",
+    "Damage",
     "Engine",
     "Event",
+    "EventDamagedError",
     "EventIdentity",
     "EventKind",
     "EventLog",

@@ -1,13 +1,17 @@
 """The event log: the card platform's notifications, in order, kept until retention removes them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
+from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
+
 __all__ = [
     "Appendable",
     "Event",
+    "EventDamagedError",
     "EventIdentity",
     "EventKind",
     "EventLog",
@@ -68,6 +72,25 @@ class StoredEvent(NamedTuple):
     sequence: int
     """Position in the log: 1 or more, increasing, possibly with gaps."""
     event: Event
+
+
+class EventDamagedError(GatewayError):
+    """The next event is not what was stored, or is missing: EVENT_DAMAGED."""
+
+    def __init__(self, sequence: int, *, is_skipped: bool = False) -> None:
+        """Name the event.
+
+        Args:
+            sequence: Its sequence.
+            is_skipped: Whether an operator has decided to go without it.
+        """
+        super().__init__(
+            error_pb2.ERROR_REASON_EVENT_DAMAGED,
+            f"Notification {sequence} in the event log is damaged. The gateway's operators have to restore the event "
+            "log, or to skip the notification: d1-gateway log check.",
+        )
+        self.sequence = sequence
+        self.is_skipped = is_skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +184,14 @@ class Appendable(Protocol):
 class EventLog(Appendable, Protocol):
     """A durable, ordered log of notifications, and the cursors of named subscriptions.
 
-    Every method raises `gateway.errors.GatewayError` with EVENT_LOG_UNAVAILABLE when the storage fails.
+    Every method raises `gateway.errors.GatewayError` with EVENT_LOG_UNAVAILABLE when the storage fails, and those that
+    read with EVENT_DAMAGED when it no longer holds what was stored.
     """
+
+    @property
+    def damage(self) -> Collection[str]:
+        """What was found damaged since the start, each in a few words."""
+        ...
 
     @property
     def log_id(self) -> str:
@@ -194,7 +223,14 @@ class EventLog(Appendable, Protocol):
             after: Position to read after.
             limit: Maximum number of events.
             scope: Events needed; a log may omit others if that saves work. None for all events.
+
+        Raises:
+            EventDamagedError: The first of them is damaged. A read ends before one that is not the first.
         """
+        ...
+
+    async def skip(self, sequence: int) -> bool:
+        """Record that watchers may pass a damaged event; return False, without a change, if it is not damaged."""
         ...
 
     async def bounds(self) -> LogBounds:

@@ -1,12 +1,13 @@
 """The parts of a storage engine: event log, key-value store, leases of subscriptions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from gateway.ports.event_log import EventLog
 
-__all__ = ["Engine", "KeyValueStore", "Lease", "Storage", "SubscriptionLeases"]
+__all__ = ["Damage", "Engine", "KeyValueStore", "Lease", "Storage", "SubscriptionLeases"]
 
 
 class Engine(StrEnum):
@@ -16,6 +17,18 @@ class Engine(StrEnum):
     """The file at `event_log.path`."""
     NATS = "nats"
     """The servers in `[nats]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What a storage no longer holds as it was stored."""
+
+    events: Sequence[int]
+    """Sequences of the damaged events that were not skipped."""
+    skipped: Sequence[int]
+    """Those that were."""
+    others: Sequence[str]
+    """Everything else, in words."""
 
 
 class KeyValueStore(Protocol):
@@ -143,6 +156,14 @@ class Storage(Protocol):
 
         Raises:
             OSError: The size is not available.
+        """
+        ...
+
+    async def find_damage(self) -> Damage:
+        """Read everything, and return what is damaged.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE.
         """
         ...
 

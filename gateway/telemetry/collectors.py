@@ -73,6 +73,9 @@ class State:
             handlers.add_metric([kind], count)
         yield handlers
         yield _gauge(
+            "event_log_damage", "What was found damaged in the event log since the start.", len(self._log.damage)
+        )
+        yield _gauge(
             "watchers_standing_by",
             "Watchers that wait to take over a subscription.",
             self._watchers.failover.standby,

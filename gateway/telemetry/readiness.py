@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from gateway.errors import GatewayError
 from gateway.ports import EventLog, KeyValueStore
+from issuer.common.v1 import error_pb2
 
 __all__ = ["OK", "Phase", "Readiness", "Report"]
 
@@ -49,6 +50,7 @@ class Readiness:
         key_value_store: KeyValueStore,
         circuits: Callable[[], Mapping[str, str]],
         *,
+        counts_damage: bool = True,
         timeout_seconds: float = 2.0,
         max_age_seconds: float = 1.0,
     ) -> None:
@@ -58,6 +60,8 @@ class Readiness:
             log: The event log, which must be readable.
             key_value_store: The key-value store, which must be writable; it shares its storage with the log.
             circuits: Returns the state of each upstream's circuit breaker.
+            counts_damage: Whether damage in the event log counts. Not if the log is shared: one notification would take
+                all instances out of service.
             timeout_seconds: Time limit for each check of the storage.
             max_age_seconds: How long a result is reused, so that frequent probes do not wear the disk.
         """
@@ -65,6 +69,7 @@ class Readiness:
         self._log = log
         self._key_value_store = key_value_store
         self._circuits = circuits
+        self._counts_damage = counts_damage
         self._timeout_seconds = timeout_seconds
         self._max_age_seconds = max_age_seconds
         self._storage: dict[str, str] = {}
@@ -96,6 +101,10 @@ class Readiness:
 
     async def _read(self) -> None:
         await self._log.read((await self._log.bounds()).last, 1)
+        if self._counts_damage and (damage := sorted(self._log.damage)):
+            more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
+            message = f"damaged: {damage[0]}{more}; stop the gateway, and run d1-gateway log check"
+            raise GatewayError(error_pb2.ERROR_REASON_EVENT_DAMAGED, message)
 
     async def _write(self) -> None:
         await self._key_value_store.put(_KEY, b"", _KEY_TTL_SECONDS)

@@ -3,22 +3,23 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from adapters.nats.connection.connection import Connection, Msg
 from adapters.nats.connection.errors import EVENT_LOG, NatsError, NoResponderError
 from adapters.nats.event_log.continuity import Continuity
-from adapters.nats.event_log.envelope import pack, state_header
+from adapters.nats.event_log.envelope import DamagedMessageError, headers_of, pack
 from adapters.nats.event_log.ordering import Ordering
 from adapters.nats.event_log.reader import Landmark, Reader
+from adapters.nats.event_log.skips import Skips
 from adapters.nats.event_log.subscriptions import Subscriptions
 from adapters.nats.jetstream.jetstream import EXPECTED_LAST, JetStreamError, is_conflict, is_transient, parse_ack
 from adapters.nats.jetstream.lineage import Lineage
 from adapters.nats.jetstream.streams import Names
 from gateway.aio.append_notifier import AppendNotifier
-from gateway.ports import Event, LogBounds, Read, Scope, StoredSubscription
+from gateway.ports import Event, EventDamagedError, LogBounds, Read, Scope, StoredSubscription
 
 __all__ = ["NatsEventLog"]
 
@@ -52,6 +53,7 @@ class NatsEventLog:
         self._subscriptions = subscriptions
         self._timeout_seconds = timeout_seconds
         self._reader = Reader(connection, names.event_stream)
+        self._skips = Skips(connection, names.event_stream, self._reader)
         self._continuity = Continuity(connection, names, self._reader, lineage, subscriptions, self._reset)
         self._appends = AppendNotifier(0)
         self._hinted = 0
@@ -113,13 +115,16 @@ class NatsEventLog:
         """
         async with self._verified():
             last, hinted = self._appends.last, self._hinted
-            if scope is not None and scope.kind is not None and scope.subject_id is not None:
-                events, bounds = await self._reader.read_subjects(after, limit, self._names.scope(scope), last)
-                through = events[-1].sequence if events else max(after, last)
-            else:
-                events, trimmed_through = await self._reader.read(after, limit, last, hinted)
-                through = events[-1].sequence if events else after
-                bounds = LogBounds(trimmed_through, max(last, through if events else 0))
+            try:
+                if scope is not None and scope.kind is not None and scope.subject_id is not None:
+                    events, bounds = await self._reader.read_subjects(after, limit, self._names.scope(scope), last)
+                    through = events[-1].sequence if events else max(after, last)
+                else:
+                    events, trimmed_through = await self._reader.read(after, limit, last, hinted)
+                    through = events[-1].sequence if events else after
+                    bounds = LogBounds(trimmed_through, max(last, through if events else 0))
+            except DamagedMessageError as error:
+                raise await self._skips.explain(error.sequence) from error
         self._note_bounds(bounds)
         if events:
             self._continuity.note_seen(self._landmark(events[-1].event, events[-1].sequence))
@@ -127,6 +132,22 @@ class NatsEventLog:
             # The announced event does not exist.
             self._hinted = 0
         return Read(events, through, LogBounds(self._trimmed_through, self._appends.last))
+
+    @property
+    def damage(self) -> Collection[str]:
+        """What was found damaged since the start."""
+        return self._skips.damage
+
+    async def skip(self, sequence: int) -> bool:
+        """Record that watchers may pass a damaged event; return False, without a change, if it is not damaged."""
+        try:
+            await self.read(sequence - 1, 1)
+        except EventDamagedError as error:
+            if error.sequence == sequence:
+                with EVENT_LOG.translated():
+                    await self._skips.add(sequence)
+                return True
+        return False
 
     async def bounds(self) -> LogBounds:
         """Return the present bounds of the log, including other gateways' appends."""
@@ -139,11 +160,12 @@ class NatsEventLog:
         bounds = await self.bounds()
         async with self._verified():
             after = await self._reader.sequence_before(bounds, receive_time_ms)
-            while events := (await self.read(after, _SCAN_LIMIT)).events:
-                for stored in events:
-                    if stored.event.receive_time_ms >= receive_time_ms:
-                        return stored.sequence - 1
-                after = events[-1].sequence
+            with suppress(EventDamagedError):  # Nobody knows when that was, so a watcher meets it.
+                while events := (await self.read(after, _SCAN_LIMIT)).events:
+                    for stored in events:
+                        if stored.event.receive_time_ms >= receive_time_ms:
+                            return stored.sequence - 1
+                    after = events[-1].sequence
         return after
 
     async def wait_beyond(self, sequence: int) -> None:
@@ -234,7 +256,7 @@ class NatsEventLog:
         while True:
             left = deadline - time.monotonic()
             log_id, last_before = self.log_id, self._continuity.last
-            headers = {EXPECTED_LAST: str(expected), **state_header(event)}
+            headers = {EXPECTED_LAST: str(expected), **headers_of(event, content)}
             try:
                 response = await self._connection.request(subject, content, headers=headers, timeout_seconds=left)
                 sequence = parse_ack(response)

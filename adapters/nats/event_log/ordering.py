@@ -12,7 +12,7 @@ from typing import Final
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.connection.errors import NatsError
-from adapters.nats.event_log.envelope import pack, state_header
+from adapters.nats.event_log.envelope import headers_of, pack
 from adapters.nats.event_log.reader import Reader
 from adapters.nats.jetstream.jetstream import EXPECTED_LAST, is_transient, parse_ack
 from adapters.nats.jetstream.streams import Names
@@ -100,9 +100,10 @@ class Ordering:
         return {index: error for index, error in zip(indexes, errors, strict=True) if error is not None}
 
     async def _put(self, event: Event, last: int, last_of_subject: int) -> NatsError | None:
-        headers = {EXPECTED_LAST: str(last_of_subject), _EXPECTED_LAST_OF_ALL: str(last), **state_header(event)}
+        content = pack(event)
+        headers = {EXPECTED_LAST: str(last_of_subject), _EXPECTED_LAST_OF_ALL: str(last), **headers_of(event, content)}
         try:
-            response = await self._connection.request(self._names.event(event), pack(event), headers=headers)
+            response = await self._connection.request(self._names.event(event), content, headers=headers)
             self._on_stored(event, parse_ack(response))
         except NatsError as error:
             return error

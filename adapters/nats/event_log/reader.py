@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from adapters.nats.connection.connection import Connection, Msg
-from adapters.nats.connection.errors import NatsError, RequestTimeoutError
-from adapters.nats.event_log.envelope import STATE, decode_state, unpack
+from adapters.nats.connection.errors import RequestTimeoutError
+from adapters.nats.event_log.envelope import CHECKSUM, STATE, DamagedMessageError, unpack
 from adapters.nats.jetstream.jetstream import JetStreamError, api_request
 from adapters.nats.jetstream.lineage import Lineage
 from gateway.ports import Event, EventIdentity, LogBounds, StoredEvent
@@ -31,7 +31,7 @@ _PAUSE_SECONDS: Final = 0.025
 _ANY: Final = ">"
 _CLOCK_MARGIN_MS: Final = 5000
 """Tolerated disorder of receive times: gateways' clocks and their latencies to the stream differ."""
-_STATE_LINE: Final = re.compile(rb"^%b: *(\S+)\r$" % STATE.encode(), re.MULTILINE)
+_HEADER_LINE: Final = re.compile(rb"^(%b|%b): *(\S+)\r$" % (STATE.encode(), CHECKSUM.encode()), re.MULTILINE)
 _DISAGREE: Final = "The replicas of its stream at NATS do not agree."
 
 
@@ -112,11 +112,7 @@ class Reader:
         message = await self._message({"seq": sequence})
         if message is None:
             return None
-        try:
-            identity = _parse_event(message).identity
-        except NatsError:
-            identity = None
-        return Landmark(sequence, message["subject"], _parse_time_ms(message["time"]), identity)
+        return Landmark(sequence, message["subject"], _parse_time_ms(message["time"]), _identity(message))
 
     async def look_up(self, event: Event, subject: str) -> tuple[bool, int]:
         """Look for an event among those of its subject, at the leader.
@@ -128,11 +124,12 @@ class Reader:
         if last is None:
             return False, 0
         end: int = last["seq"]
-        is_held = _parse_event(last).identity == event.identity
-        at = 0
+        is_held, at = _identity(last) == event.identity, 0
         # Few states of an operation come before.
-        while not is_held and (found := await self.find(at + 1, subject)) and found.sequence < end:
-            at, is_held = found.sequence, found.event.identity == event.identity
+        while not is_held and (found := await self._message({"seq": at + 1, "next_by_subj": subject})):
+            at, is_held = found["seq"], _identity(found) == event.identity
+            if at >= end:
+                break
         return is_held, end
 
     async def sequence_before(self, bounds: LogBounds, receive_time_ms: int) -> int:
@@ -143,11 +140,11 @@ class Reader:
         after, through = bounds.trimmed_through, bounds.last
         while after < through:
             middle = (after + through) // 2
-            found = await self.find(middle + 1)
-            if found is None or found.event.receive_time_ms >= receive_time_ms - _CLOCK_MARGIN_MS:
+            found = await self._message({"seq": middle + 1, "next_by_subj": _ANY})
+            if found is None or _receive_time_ms(found) >= receive_time_ms - _CLOCK_MARGIN_MS:
                 through = middle
             else:
-                after = found.sequence
+                after = found["seq"]
         return after
 
     async def read(self, after: int, limit: int, last: int, hinted: int) -> tuple[Sequence[StoredEvent], int]:
@@ -163,7 +160,15 @@ class Reader:
             The events, without gaps; and the sequence up to which the stream was found to be trimmed, 0 if it was not.
         """
         for _ in range(_MAX_ATTEMPTS):
-            found = await self._batch(after + 1, limit, None)
+            try:
+                found = await self._batch(after + 1, limit, None)
+            except DamagedMessageError as error:
+                if error.sequence == after + 1:
+                    raise
+                # Either those before it are removed, and then the leader finds it too, or the replica lags behind.
+                await self.find(after + 1)
+                await asyncio.sleep(self._pause_seconds)
+                continue
             begin = found[0].sequence if found else None
             if begin == after + 1 or (begin is None and after >= max(last, hinted)):
                 return found, 0
@@ -231,7 +236,12 @@ class Reader:
             # Each message names its predecessor in the batch.
             if found and (int(headers["Nats-Last-Sequence"]) != previous or (not subjects and current != previous + 1)):
                 break
-            found.append(StoredEvent(current, unpack(message.data, decode_state(headers.get(STATE, "")))))
+            try:
+                found.append(StoredEvent(current, unpack(message.data, headers)))
+            except ValueError as error:
+                if found:
+                    break
+                raise DamagedMessageError(current) from error
             previous = current
         return found
 
@@ -241,8 +251,28 @@ def _is_end(message: Msg) -> bool:
 
 
 def _parse_event(message: Mapping[str, Any]) -> Event:
-    headers = _STATE_LINE.search(base64.b64decode(message.get("hdrs", "")))
-    return unpack(base64.b64decode(message["data"]), decode_state(headers[1].decode() if headers else ""))
+    lines = _HEADER_LINE.findall(base64.b64decode(message.get("hdrs", "")))
+    headers = {name.decode(): value.decode() for name, value in lines}
+    try:
+        return unpack(base64.b64decode(message.get("data", "")), headers)
+    except ValueError as error:
+        raise DamagedMessageError(message["seq"]) from error
+
+
+def _identity(message: Mapping[str, Any]) -> EventIdentity | None:
+    """Return the identity of a message's event; None if it is damaged."""
+    try:
+        return _parse_event(message).identity
+    except DamagedMessageError:
+        return None
+
+
+def _receive_time_ms(message: Mapping[str, Any]) -> int:
+    """Return when the event of a message was received; if it is damaged, when it was stored."""
+    try:
+        return _parse_event(message).receive_time_ms
+    except DamagedMessageError:
+        return _parse_time_ms(message["time"])
 
 
 def _parse_time_ms(text: str) -> int:

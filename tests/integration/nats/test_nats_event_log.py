@@ -4,13 +4,14 @@ import asyncio
 import base64
 
 import pytest
+from structlog.testing import capture_logs
 
-from adapters.nats.event_log.envelope import pack, unpack
+from adapters.nats.event_log.envelope import headers_of, pack, unpack
 from adapters.nats.jetstream.jetstream import EXPECTED_LAST, api_request
 from gateway.errors import GatewayError
-from gateway.ports import Event
+from gateway.ports import Damage, Event, EventDamagedError, Scope, StoredEvent
 from sandbox.nats import NatsServer
-from tests.conformance.storage_engines import an_event, read_all
+from tests.conformance.storage_engines import ISSUER, an_event, read_all
 from tests.integration.nats.nats_storages import opened, settings_for_nats, unavailable
 from tests.integration.nats.ordered_events import held, ordered_events, reached, store
 
@@ -46,8 +47,49 @@ async def test_gateways_of_the_version_before_take_part_in_a_log_with_later_stat
             # It recognises the log's content by the subject that it derives from the event.
             found = await api_request(connection, f"STREAM.MSG.GET.{names.event_stream}", {"seq": each.sequence})
             content = base64.b64decode(found["message"]["data"])
-            assert found["message"]["subject"] == names.event(unpack(content))
-            assert unpack(content) == each.event._replace(state="")
+            assert found["message"]["subject"] == names.event(unpack(content, {}))
+            assert unpack(content, {}) == each.event._replace(state="")
+
+
+@pytest.mark.parametrize("scope", [None, Scope(ISSUER, 1, "card-1")])
+async def test_what_was_altered_or_is_no_event_is_not_served_and_stops_nothing_else(
+    server: NatsServer, scope: Scope | None
+) -> None:
+    settings = settings_for_nats(server)
+    async with opened(settings) as storage, opened(settings) as peer:
+        log, names = storage.log, storage.names
+        for number in (1, 2):
+            await log.append(an_event(number))
+        altered, foreign = an_event(3), an_event(4)
+        content = pack(altered)
+        headers = headers_of(altered, content)
+        await storage.connection.request(names.event(altered), content[:-1] + b"?", headers=headers)
+        await storage.connection.request(names.event(foreign), b"{}")
+        assert await log.append(an_event(5))
+        assert await peer.log.append(altered), "what D1 repeats is stored again"
+
+        found: list[StoredEvent] = []
+        damaged, after = [], 0
+        with capture_logs() as logged:
+            while after < 6:
+                try:
+                    read = await log.read(after, 10, scope)
+                    found += read.events
+                    after = read.events[-1].sequence
+                except EventDamagedError as error:
+                    damaged.append((error.sequence, error.is_skipped))
+                    after = error.sequence
+
+        assert [stored.event for stored in found] == [an_event(1), an_event(2), an_event(5), altered]
+        assert damaged == [(3, False), (4, False)]
+        assert [line["what"] for line in logged if line["event"] == "event_log_damaged"] == list(log.damage)
+        assert list(log.damage) == ["notification 3", "notification 4"]
+        assert [await log.skip(sequence) for sequence in (2, 3)] == [False, True]
+        assert await peer.find_damage() == Damage([4], [3], ())
+        with pytest.raises(EventDamagedError) as raised:
+            await peer.log.read(2, 10, scope)
+        assert raised.value.is_skipped
+        assert await log.sequence_before(1_000_000) == 2, "from before the first one whose time is unknown"
 
 
 async def test_an_event_whose_acknowledgement_was_lost_is_a_duplicate_when_it_comes_again(server: NatsServer) -> None:
@@ -136,5 +178,6 @@ async def test_what_is_no_event_is_an_error_and_not_passed_over(server: NatsServ
         await storage.log.append(an_event(1))
         await storage.connection.request(f"{storage.names.events}.ISSUER0001.1.card-1.foreign", b"not an event")
 
-        with unavailable():
-            await storage.log.read(0, 10)
+        assert [stored.sequence for stored in (await storage.log.read(0, 10)).events] == [1]
+        with pytest.raises(EventDamagedError):
+            await storage.log.read(1, 10)

@@ -13,6 +13,7 @@ import pytest
 
 from adapters.sqlite import SqliteEventLog
 from gateway.errors import GatewayError
+from issuer.common.v1 import error_pb2
 from tests.integration.sqlite.sqlite_events import ISSUER, append_all, event, locked, numbers, opened, unavailable
 
 
@@ -124,8 +125,12 @@ async def test_a_damaged_database_fails_the_readers(path: Path) -> None:
         file.write(bytes(10 * 4_096))
 
     async with opened(path) as log:
+        intact = (await log.read(0, 1_000)).events
+        with pytest.raises(GatewayError) as raised:
+            await log.read(intact[-1].sequence, 1_000)
+        assert raised.value.reason == error_pb2.ERROR_REASON_EVENT_DAMAGED
         with unavailable():
-            await log.read(0, 1_000)
+            await log.append(event(200))
 
 
 async def killed_appender(path: Path, first: int, acknowledgements: int) -> list[int]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.notifications.tail_cache import TailCache
-from gateway.ports import LogBounds, Scope
+from gateway.ports import EventDamagedError, LogBounds, Scope
 from tests.fakes import ISSUER, FakeEventLog, an_event
 from tests.unit.notifications.watches import a_log_of, settle
 
@@ -27,6 +27,23 @@ async def test_an_event_is_read_from_the_log_once_however_many_want_it() -> None
 
     assert answers == [[4]] * 50
     assert log.read_count == 1
+
+
+async def test_a_damaged_event_stops_those_before_it_and_nobody_behind_it() -> None:
+    log = a_log_of(3)
+    tail = TailCache(log)
+    await read(tail, 3)
+    for number in range(4, 8):
+        log.put(an_event(number))
+    log.damaged[5] = False
+
+    answers = await asyncio.gather(*(read(tail, after) for after in (3, 4, 5, 6)), return_exceptions=True)
+    again = await asyncio.gather(*(read(tail, after) for after in (3, 4, 5, 6)), return_exceptions=True)
+
+    for found in (answers, again):
+        assert found[0] == [4]
+        assert isinstance(found[1], EventDamagedError)
+        assert found[2:] == [[6, 7], [7]]
 
 
 async def test_what_was_read_before_is_not_read_again() -> None:

@@ -234,6 +234,30 @@ async def test_a_watch_that_is_overtaken_by_retention_ends_instead_of_leaving_so
     assert caught.value.metadata["earliest_cursor"] == "0a1b2c3d-5"
 
 
+async def test_a_watch_ends_before_a_damaged_event_after_all_before_it_and_passes_it_once_it_is_skipped() -> None:
+    log = a_log_of(5)
+    log.damaged[4] = False
+    watchers = watchers_of(log)
+    outcomes: list[tuple[list[str], int | None, str | None]] = []
+    for start in (EARLIEST, EARLIEST, Start(after_cursor="0a1b2c3d-4")):
+        stream = watchers.watch(a_watch(start=start))
+        received: list[str] = []
+        try:
+            while not received or received[-1] != "op-5":
+                received += operations([await receive(stream)])
+            outcomes.append((received, None, None))
+        except GatewayError as error:
+            outcomes.append((received, error.reason, error.metadata.get("earliest_cursor")))
+        await stream.aclose()
+        await log.skip(4)
+
+    assert outcomes == [
+        (names(1, 3), error_pb2.ERROR_REASON_EVENT_DAMAGED, None),
+        (names(1, 3), error_pb2.ERROR_REASON_CURSOR_EXPIRED, "0a1b2c3d-4"),
+        (names(5, 5), None, None),
+    ]
+
+
 @given(trims=st.lists(st.integers(0, 60), max_size=4), size=st.integers(1, 5))
 async def test_when_retention_strikes_a_watch_gets_every_event_in_order_or_is_told(trims: list[int], size: int) -> None:
     log = a_log_of(10)

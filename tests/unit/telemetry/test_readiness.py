@@ -7,8 +7,13 @@ from tests.fakes import FakeEventLog, FakeKeyValueStore
 
 
 def readiness(log: FakeEventLog, *, timeout_seconds: float = 30.0, max_age_seconds: float = 0.0) -> Readiness:
-    limits = {"timeout_seconds": timeout_seconds, "max_age_seconds": max_age_seconds}
-    made = Readiness(log, FakeKeyValueStore(), lambda: {"d1": "open"}, **limits)
+    made = Readiness(
+        log,
+        FakeKeyValueStore(),
+        lambda: {"d1": "open"},
+        timeout_seconds=timeout_seconds,
+        max_age_seconds=max_age_seconds,
+    )
     made.phase = "serving"
     return made
 
@@ -39,6 +44,18 @@ async def test_a_log_that_cannot_be_read_is_told_and_so_is_its_recovery() -> Non
 
     assert {check for check, result in failing.checks.items() if result != "ok"} == {"event_log_read"}
     assert [failing.is_ready, (await found.report()).is_ready] == [False, True]
+
+
+async def test_damage_in_a_log_of_its_own_is_told_and_that_of_a_shared_log_takes_no_gateway_out_of_service() -> None:
+    log = FakeEventLog()
+    log.damage |= {"notification 17", "notification 23"}
+    report = await readiness(log).report()
+    shared = Readiness(log, FakeKeyValueStore(), dict, counts_damage=False)
+    shared.phase = "serving"
+
+    assert not report.is_ready
+    assert "notification 17 and 1 more" in report.checks["event_log_read"]
+    assert (await shared.report()).is_ready
 
 
 async def test_a_disk_that_does_not_answer_is_given_up_after_a_while() -> None:

@@ -44,6 +44,7 @@ async def test_the_log_its_subscriptions_and_what_else_has_state_are_told() -> N
     await log.commit(ISSUER, "ledger", 4, 0)
     await log.commit(ISSUER, "fraud", 9, 0)
     log.trim(2)
+    log.damage.add("notification 5")
 
     found = await Observed(log).scrape()
 
@@ -52,6 +53,7 @@ async def test_the_log_its_subscriptions_and_what_else_has_state_are_told() -> N
         "event_log_last_sequence": {(): 9},
         "event_log_trimmed_sequence": {(): 2},
         "event_log_size_bytes": {(): 4096},
+        "event_log_damage": {(): 1},
         "subscriptions": {(): 2},
         "subscription_lag": {(ISSUER, "ledger"): 5, (ISSUER, "fraud"): 0},
         "watchers_standing_by": {(): 0},

@@ -70,8 +70,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     sent a page in its place, even with a 2xx. Status INTERNAL.
     """
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 16
-    """The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
-    cursor; retention removed what lies between. Status OUT_OF_RANGE.
+    """The cursor is older than the oldest notification that is kept, or the next notification was damaged and is left out.
+    `ErrorDetail.earliest_cursor` is the oldest usable cursor; what lies between is gone. Status OUT_OF_RANGE.
     """
     ERROR_REASON_CURSOR_UNKNOWN: _ErrorReason.ValueType  # 17
     """The cursor is not one of this event log. Status INVALID_ARGUMENT."""
@@ -128,6 +128,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FENCING_TOKEN_STALE: _ErrorReason.ValueType  # 34
     """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since
     the watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
+    """
+    ERROR_REASON_EVENT_DAMAGED: _ErrorReason.ValueType  # 35
+    """The event log does not hold what was stored in it: its disk has changed or lost data. `ErrorDetail` names no cursor to
+    continue at, because the gateway's operators decide: once they have restored the event log, the stream can be opened
+    again; if they go without the notification instead, a watcher before it gets CURSOR_EXPIRED. Status DATA_LOSS.
     """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -243,8 +248,8 @@ ERROR_REASON_UPSTREAM_CONTRACT: ErrorReason.ValueType  # 15
 sent a page in its place, even with a 2xx. Status INTERNAL.
 """
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 16
-"""The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
-cursor; retention removed what lies between. Status OUT_OF_RANGE.
+"""The cursor is older than the oldest notification that is kept, or the next notification was damaged and is left out.
+`ErrorDetail.earliest_cursor` is the oldest usable cursor; what lies between is gone. Status OUT_OF_RANGE.
 """
 ERROR_REASON_CURSOR_UNKNOWN: ErrorReason.ValueType  # 17
 """The cursor is not one of this event log. Status INVALID_ARGUMENT."""
@@ -301,6 +306,11 @@ cursor with ResetSubscription. Status FAILED_PRECONDITION.
 ERROR_REASON_FENCING_TOKEN_STALE: ErrorReason.ValueType  # 34
 """The fencing token of a reset is not that of the subscription's latest watcher, or the subscription was reset since
 the watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
+"""
+ERROR_REASON_EVENT_DAMAGED: ErrorReason.ValueType  # 35
+"""The event log does not hold what was stored in it: its disk has changed or lost data. `ErrorDetail` names no cursor to
+continue at, because the gateway's operators decide: once they have restored the event log, the stream can be opened
+again; if they go without the notification instead, a watcher before it gets CURSOR_EXPIRED. Status DATA_LOSS.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);

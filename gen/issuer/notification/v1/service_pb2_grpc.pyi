@@ -35,6 +35,8 @@ class NotificationServiceStub:
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
+    - DATA_LOSS (EVENT_DAMAGED): a notification, a committed cursor or all of the event log is damaged, and the gateway's
+      operators have to act.
     """
 
     @_typing.overload
@@ -62,7 +64,10 @@ class NotificationServiceStub:
     Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
     - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
-      usable one.
+      usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
+      after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
+      fetch what you missed with OperationService.
+    - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
     - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
     - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
       to continue there; ResetSubscription moves the cursor.
@@ -136,6 +141,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
+    - DATA_LOSS (EVENT_DAMAGED): a notification, a committed cursor or all of the event log is damaged, and the gateway's
+      operators have to act.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -160,7 +167,10 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
     - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
-      usable one.
+      usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
+      after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
+      fetch what you missed with OperationService.
+    - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
     - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
     - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
       to continue there; ResetSubscription moves the cursor.
@@ -233,6 +243,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
+    - DATA_LOSS (EVENT_DAMAGED): a notification, a committed cursor or all of the event log is damaged, and the gateway's
+      operators have to act.
     """
 
     @_abc_1.abstractmethod
@@ -261,7 +273,10 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
-          usable one.
+          usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
+          after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
+          fetch what you missed with OperationService.
+        - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
           to continue there; ResetSubscription moves the cursor.

@@ -196,8 +196,8 @@ class ErrorReason(betterproto2.Enum):
 
     CURSOR_EXPIRED = 16
     """
-    The cursor is older than the oldest notification that is kept. `ErrorDetail.earliest_cursor` is the oldest usable
-    cursor; retention removed what lies between. Status OUT_OF_RANGE.
+    The cursor is older than the oldest notification that is kept, or the next notification was damaged and is left out.
+    `ErrorDetail.earliest_cursor` is the oldest usable cursor; what lies between is gone. Status OUT_OF_RANGE.
     """
 
     CURSOR_UNKNOWN = 17
@@ -300,6 +300,13 @@ class ErrorReason(betterproto2.Enum):
     the watcher whose token a commit carries became active: open the watch again. Status FAILED_PRECONDITION.
     """
 
+    EVENT_DAMAGED = 35
+    """
+    The event log does not hold what was stored in it: its disk has changed or lost data. `ErrorDetail` names no cursor to
+    continue at, because the gateway's operators decide: once they have restored the event log, the stream can be opened
+    again; if they go without the notification instead, a watcher before it gets CURSOR_EXPIRED. Status DATA_LOSS.
+    """
+
     THREE_DS_REJECTED = 40
     """
     The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -368,6 +375,7 @@ class ErrorReason(betterproto2.Enum):
             32: "ERROR_REASON_RPC_UNKNOWN",
             33: "ERROR_REASON_SUBSCRIPTION_STARTED",
             34: "ERROR_REASON_FENCING_TOKEN_STALE",
+            35: "ERROR_REASON_EVENT_DAMAGED",
             40: "ERROR_REASON_THREE_DS_REJECTED",
             41: "ERROR_REASON_THREE_DS_TIMED_OUT",
             42: "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE",
@@ -413,6 +421,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_RPC_UNKNOWN": 32,
             "ERROR_REASON_SUBSCRIPTION_STARTED": 33,
             "ERROR_REASON_FENCING_TOKEN_STALE": 34,
+            "ERROR_REASON_EVENT_DAMAGED": 35,
             "ERROR_REASON_THREE_DS_REJECTED": 40,
             "ERROR_REASON_THREE_DS_TIMED_OUT": 41,
             "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE": 42,

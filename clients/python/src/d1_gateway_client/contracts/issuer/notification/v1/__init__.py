@@ -638,6 +638,8 @@ class NotificationServiceSyncStub:
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
+    - DATA_LOSS (EVENT_DAMAGED): a notification, a committed cursor or all of the event log is damaged, and the gateway's
+      operators have to act.
     """
 
     def __init__(self, channel: grpc.Channel):
@@ -665,7 +667,10 @@ class NotificationServiceSyncStub:
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
-          usable one.
+          usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
+          after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
+          fetch what you missed with OperationService.
+        - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
           to continue there; ResetSubscription moves the cursor.
@@ -786,6 +791,8 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
+    - DATA_LOSS (EVENT_DAMAGED): a notification, a committed cursor or all of the event log is damaged, and the gateway's
+      operators have to act.
     """
 
     async def watch_notifications(
@@ -817,7 +824,10 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         Idempotent: delivery is at least once, and a watcher that resumes after its last cursor gets nothing twice.
 
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
-          usable one.
+          usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
+          after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
+          fetch what you missed with OperationService.
+        - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
           to continue there; ResetSubscription moves the cursor.

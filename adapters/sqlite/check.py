@@ -1,0 +1,74 @@
+"""Finds all damage in the file of an event log."""
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from adapters.sqlite import events
+from adapters.sqlite.checksums import checksum_of_subscription
+from adapters.sqlite.damage import DamagedEventError, DamagedSubscriptionError
+from adapters.sqlite.schema import SUBSCRIPTION_COLUMNS
+from gateway.ports import Damage, LogBounds
+
+__all__ = ["find_damage"]
+
+_AT_ONCE = 1000
+_MAX_PROBLEMS = 100
+"""Problems of the structure to list: one flipped bit can cause thousands."""
+
+
+def find_damage(connection: sqlite3.Connection) -> Damage:
+    """Read everything, and return what is damaged.
+
+    Raises:
+        sqlite3.Error: Not even the schema can be read.
+    """
+    damaged: list[int] = []
+    skipped: list[int] = []
+    for error in _damaged_events(connection, events.read_bounds(connection)):
+        (skipped if error.is_skipped else damaged).append(error.sequence)
+    return Damage(damaged, skipped, [*_structure(connection), *_subscriptions(connection)])
+
+
+def _structure(connection: sqlite3.Connection) -> Iterator[str]:
+    try:
+        # Not quick_check, which does not compare the indices with their tables.
+        for (problem,) in connection.execute(f"PRAGMA integrity_check({_MAX_PROBLEMS})"):
+            if problem != "ok":
+                yield f"structure: {problem}"
+    except sqlite3.DatabaseError as error:
+        yield f"structure: {error}"
+
+
+def _subscriptions(connection: sqlite3.Connection) -> Iterator[str]:
+    try:
+        rows = connection.execute(f"SELECT checksum, {SUBSCRIPTION_COLUMNS} FROM subscription")  # noqa: S608  constant
+        for checksum, *row in rows:
+            if checksum != checksum_of_subscription(*row):
+                yield str(DamagedSubscriptionError(str(row[0]), str(row[1])))
+    except sqlite3.DatabaseError as error:
+        yield f"subscriptions: {error}"
+
+
+def _damaged_events(connection: sqlite3.Connection, bounds: LogBounds) -> Iterator[DamagedEventError]:
+    after = bounds.trimmed_through
+    indexed: list[int] = []
+    while after < bounds.last:
+        try:
+            after = events.read(connection, after, _AT_ONCE, bounds.last)[-1].sequence
+        except DamagedEventError as error:
+            yield error
+            after = error.sequence
+        except sqlite3.DatabaseError:
+            # A page cannot be read. An index knows which events it had.
+            indexed = indexed or _indexed(connection, bounds)
+            following = indexed[bisect_right(indexed, after)]
+            yield events.damaged(connection, following)
+            after = following
+
+
+def _indexed(connection: sqlite3.Connection, bounds: LogBounds) -> list[int]:
+    try:
+        return sorted({*events.indexed_between(connection, bounds.trimmed_through, bounds.last), bounds.last})
+    except sqlite3.DatabaseError:
+        return list(range(bounds.trimmed_through + 1, bounds.last + 1))

@@ -1,0 +1,64 @@
+"""Damage: what the file no longer holds as it was stored, and how it is found."""
+
+import sqlite3
+from collections.abc import Collection
+
+import structlog
+
+__all__ = ["DamagedEventError", "DamagedSubscriptionError", "KnownDamage", "is_corruption"]
+
+_ADVICE = (
+    "The disk has changed what was stored. Run d1-gateway log check, then restore the event log or skip the event."
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class DamagedEventError(sqlite3.DatabaseError):
+    """The next event is not what was stored, or is missing."""
+
+    def __init__(self, sequence: int, *, is_skipped: bool) -> None:
+        """Name the event.
+
+        Args:
+            sequence: Its sequence.
+            is_skipped: Whether an operator has decided to go without it.
+        """
+        super().__init__(f"notification {sequence}")
+        self.sequence = sequence
+        self.is_skipped = is_skipped
+
+
+class DamagedSubscriptionError(sqlite3.DatabaseError):
+    """A subscription is not what was stored."""
+
+    def __init__(self, issuer_id: str, name: str) -> None:
+        """Name the subscription, as far as its name can be trusted."""
+        super().__init__(f"subscription {name} of {issuer_id}")
+        self.name = name
+
+
+def is_corruption(error: sqlite3.Error) -> bool:
+    """Return whether SQLite has found the file itself damaged."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class KnownDamage:
+    """The damage that was found since the start; each is logged once."""
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._found: dict[str, None] = {}
+
+    @property
+    def found(self) -> Collection[str]:
+        """Each in a few words."""
+        return self._found.keys()
+
+    def note(self, error: sqlite3.Error) -> None:
+        """Note what was found."""
+        what = f"structure ({error})" if is_corruption(error) else str(error)
+        if what not in self._found:
+            self._found[what] = None
+            _log.critical("event_log_damaged", what=what, advice=_ADVICE)
