@@ -39,6 +39,23 @@ async def test_the_first_result_stands_whatever_is_told_later_and_is_found_whole
     assert await results.find(ISSUER, CONSUMER, "authn-1") == DENIED
 
 
+@pytest.mark.parametrize("place", range(20))
+async def test_a_stored_result_that_was_changed_is_neither_used_nor_replaced(
+    store: FakeKeyValueStore, results: AuthenticationResults, place: int
+) -> None:
+    await results.settle(ISSUER, CONSUMER, DENIED)
+    key = f"authentication-result/{ISSUER}/{CONSUMER}/authn-1"
+    changed = bytearray(await store.get(key) or b"")
+    changed[place] ^= 1
+    await store.put(key, bytes(changed), 900)
+
+    calls = (results.find(ISSUER, CONSUMER, "authn-1"), results.settle(ISSUER, CONSUMER, APPROVED))
+    for call in (*calls, results.find(ISSUER, CONSUMER, "authn-1", wait_seconds=0.01)):
+        with pytest.raises(GatewayError, match="damaged") as caught:
+            await call
+        assert caught.value.reason == error_pb2.ERROR_REASON_STORE_UNAVAILABLE
+
+
 async def test_of_two_that_are_told_at_once_both_learn_of_the_one_that_stands(results: AuthenticationResults) -> None:
     first, second = await asyncio.gather(
         results.settle(ISSUER, CONSUMER, DENIED), results.settle(ISSUER, CONSUMER, APPROVED)
