@@ -111,6 +111,9 @@ def _report_shortcomings(copied: Copied) -> None:
     if copied.behind:
         names = ", ".join(f"{each.name} of {each.issuer_id}" for each in copied.behind)
         report(f"retention has removed notifications that these subscriptions have not committed: {names}")
+    if copied.damaged:
+        sequences = ", ".join(map(str, copied.damaged))
+        report(f"these notifications are damaged, and were left out; nobody else is told: {sequences}")
     if not copied.is_exact:
         report("the target holds other notifications among these: watchers may receive some again")
     if copied.newer:

@@ -6,6 +6,8 @@ the progress, so an interrupted copy resumes, and a later copy brings what is ne
 A cursor is a position in one log. It translates to another log only as far as both hold the same notifications, in the
 same order and with nothing in between. The copy tracks how far that is, and moves no cursor beyond it. Watchers may get
 committed notifications again from there, but never miss one.
+
+A damaged notification of the source is left out and reported. That its place is missing in the target is no difference.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from typing import Final, Protocol
 
 import orjson
 
-from gateway.ports import EventLog, KeyValueStore, LogBounds, Scope, StoredEvent, StoredSubscription
+from gateway.ports import EventDamagedError, EventLog, KeyValueStore, LogBounds, Scope, StoredEvent, StoredSubscription
 
 __all__ = ["Copied", "EventLogCopy", "Progress", "Side"]
 
@@ -71,6 +73,8 @@ class Copied:
     is_exact: bool
     """Whether every cursor kept its position. If not, the target has stored other notifications in between, and
     watchers get some again."""
+    damaged: Sequence[int]
+    """Sequences of the source's damaged notifications, which are not in the target."""
     newer: int
     """The number of notifications that the source got since the copy began; another copy brings them."""
 
@@ -112,6 +116,7 @@ class EventLogCopy:
         self._keep_from_ms = keep_from_ms
         self._report = report
         self._progress = Progress(expected=0)
+        self._damaged: list[int] = []
 
     async def run(self) -> Copied:
         """Copy what the source holds now.
@@ -135,6 +140,7 @@ class EventLogCopy:
             subscriptions=len(subscriptions),
             behind=[each for each in subscriptions if each.committed < missing_through],
             is_exact=mark.is_exact,
+            damaged=self._damaged,
             newer=(await source.bounds()).lag(mark.through),
         )
 
@@ -152,7 +158,13 @@ class EventLogCopy:
 
     async def _copy_events(self, mark: _Mark, end: int, too_old_through: int) -> _Mark:
         while mark.through < end:
-            read = await self._source.log.read(mark.through, min(_BATCH, end - mark.through))
+            try:
+                read = await self._source.log.read(mark.through, min(_BATCH, end - mark.through))
+            except EventDamagedError as error:
+                self._damaged.append(error.sequence)
+                same = error.sequence if mark.is_exact else mark.source_same
+                mark = replace(mark, through=error.sequence, source_same=same)
+                continue
             if not read.events:
                 break
             recent = [stored for stored in read.events if stored.sequence > too_old_through]
@@ -202,9 +214,16 @@ class EventLogCopy:
             position = max(position, (await log.bounds()).trimmed_through)
         await log.commit(issuer_id, name, position, subscription.commit_time_ms)
 
+    async def _first_after(self, sequence: int) -> Sequence[StoredEvent]:
+        while True:
+            try:
+                return (await self._source.log.read(sequence, 1)).events
+            except EventDamagedError as error:
+                sequence = error.sequence
+
     async def _position(self, committed: int, mark: _Mark) -> int | None:
         """Return the target's position before what follows a position of the source; None if it is not there."""
-        following = (await self._source.log.read(committed, 1)).events
+        following = await self._first_after(committed)
         if not following or following[0].sequence > mark.source_same:
             return mark.target_same
         event = following[0].event

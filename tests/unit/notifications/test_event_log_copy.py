@@ -27,6 +27,21 @@ async def test_everything_is_copied_as_it_is_and_in_its_order(source: FakeSide, 
     assert (result.subscriptions, result.behind, result.is_exact, result.newer) == (0, [], True, 0)
 
 
+async def test_a_damaged_notification_is_left_out_and_named_and_the_others_keep_their_places(
+    source: FakeSide, target: FakeSide
+) -> None:
+    source.put(*range(1, 10))
+    source.log.damaged |= {1: False, 5: True}
+    await source.commit(before=0, at=4, behind=7, end=9)
+
+    result = await copied(source, target)
+
+    assert target.numbers == [2, 3, 4, 6, 7, 8, 9]
+    assert (result.damaged, result.is_exact) == ([1, 5], True)
+    left = {name: target.left(name) for name in ("before", "at", "behind", "end")}
+    assert left == {"before": [2, 3, 4, 6, 7, 8, 9], "at": [6, 7, 8, 9], "behind": [8, 9], "end": []}
+
+
 async def test_an_empty_log_is_copied_with_its_subscriptions(source: FakeSide, target: FakeSide) -> None:
     await source.commit(fraud=0)
 
