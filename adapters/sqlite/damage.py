@@ -61,4 +61,4 @@ class KnownDamage:
         what = f"structure ({error})" if is_corruption(error) else str(error)
         if what not in self._found:
             self._found[what] = None
-            _log.critical("event_log_damaged", what=what, advice=_ADVICE)
+            _log.error("event_log_damaged", what=what, advice=_ADVICE)

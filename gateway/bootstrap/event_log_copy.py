@@ -1,4 +1,4 @@
-"""Opens the two storages between which an event log is copied."""
+"""Opens the storages that the commands of the event log work on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from gateway.ports import Engine, Storage
 from gateway.settings import Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
-__all__ = ["oldest_kept_ms", "opened"]
+__all__ = ["oldest_kept_ms", "opened", "opened_alone"]
 
 
 @asynccontextmanager
@@ -30,6 +30,20 @@ async def opened(settings: Settings, source: Engine, target: Engine) -> AsyncIte
         await first.close()
 
 
+@asynccontextmanager
+async def opened_alone(settings: Settings) -> AsyncIterator[Storage]:
+    """Provide the storage that the gateway uses for as long as the context lasts.
+
+    Raises:
+        SettingsError: It does not exist, or cannot be opened with the settings.
+    """
+    storage = await _open(settings, Engine.SQLITE if settings.nats is None else Engine.NATS, is_source=True)
+    try:
+        yield storage
+    finally:
+        await storage.close()
+
+
 def oldest_kept_ms(settings: Settings, target: Engine, now_ms: int) -> int | None:
     """Return the oldest time of receipt that a target keeps, in milliseconds since 1970; None if it keeps all.
 
@@ -47,6 +61,6 @@ async def _open(settings: Settings, engine: Engine, *, is_source: bool) -> Stora
         return await open_shared(settings, settings.nats, await asyncio.to_thread(Certificates, settings))
     path = settings.event_log.path
     if is_source and not await asyncio.to_thread(path.exists):
-        raise SettingsError([f"event_log.path: {path} does not exist, so there is nothing to copy"])
+        raise SettingsError([f"event_log.path: {path} does not exist"])
     # The source stays unchanged, in case somebody wants to go back to it.
     return await open_embedded(settings, trims=not is_source)

@@ -1,4 +1,4 @@
-"""The commands: ``d1-gateway demo | sandbox | serve | config check | d1 check | keys | log copy``.
+"""The commands: ``d1-gateway demo | sandbox | serve | config check | d1 check | keys | log``.
 
 The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """

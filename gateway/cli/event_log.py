@@ -1,5 +1,7 @@
 """``d1-gateway log``: manages the event log."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -15,6 +17,65 @@ app = typer.Typer(help="Manage the event log.", no_args_is_help=True)
 
 Source = Annotated[Engine, typer.Option("--from", help="Engine to copy from.")]
 Target = Annotated[Engine, typer.Option("--to", help="Engine to copy to.")]
+
+
+@app.command()
+def check(config_file: ConfigFile = None) -> None:
+    """Read everything in the event log, and list what is damaged.
+
+    First stop the gateway that uses the file; with NATS, the gateways may run.
+
+    Exit status:
+
+    - 0: nothing is damaged, or only what was skipped
+
+    - 1: something is damaged, or the engine failed midway
+
+    - 2: the settings cannot be used, or the event log cannot be opened
+    """
+    from gateway.cli.event_log_check import check_log  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        is_intact = check_log(load_settings(config_file))
+    if not is_intact:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def skip(
+    sequence: Annotated[int, typer.Argument(min=1, help="Sequence of the notification, as log check lists it.")],
+    config_file: ConfigFile = None,
+) -> None:
+    """Let watchers go on without a damaged notification.
+
+    Those before it are told, by CURSOR_EXPIRED with the cursor behind it. First stop the gateway that uses the file;
+    with NATS, the gateways may run.
+
+    Exit status:
+
+    - 0: the notification is skipped
+
+    - 1: it is not damaged, or the engine failed
+
+    - 2: the command line or the settings cannot be used, or the event log cannot be opened
+    """
+    from gateway.cli.event_log_check import skip_event  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        is_skipped = skip_event(load_settings(config_file), sequence)
+    if not is_skipped:
+        raise failed(FAILED, f"notification {sequence} is not damaged: nothing was changed")
+    typer.echo(f"notification {sequence} is skipped")
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise failed(UNUSABLE, *error.mistakes) from error
+    except GatewayError as error:
+        raise failed(FAILED, error.message) from error
 
 
 @app.command()

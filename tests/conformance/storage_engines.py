@@ -68,7 +68,7 @@ class NatsEngine:
         self.prefix = f"test-{secrets.token_hex(6)}"
 
     @asynccontextmanager
-    async def opened(self, *, retention: EventLogSettings | None = None) -> AsyncIterator[Storage]:
+    async def opened(self, *, retention: EventLogSettings | None = None) -> AsyncIterator[NatsStorage]:
         storage = await NatsStorage.open(
             NatsSettings(
                 servers=(self._server.url,),

@@ -54,7 +54,7 @@ class Skips:
             self._damage.pop(what, None)
         elif what not in self._damage:
             self._damage[what] = None
-            _log.critical("event_log_damaged", what=what, advice=_ADVICE)
+            _log.error("event_log_damaged", what=what, advice=_ADVICE)
         return EventDamagedError(sequence, is_skipped=is_skipped)
 
     async def add(self, sequence: int) -> None:

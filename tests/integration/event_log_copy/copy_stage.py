@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 
+from adapters.nats import NatsStorage
 from gateway.notifications.copy import Copied, EventLogCopy
 from gateway.ports import Engine, Event, EventLog, Storage
 from gateway.settings import EventLogSettings
@@ -36,6 +37,10 @@ class Stage:
         """Have one of them open, as a gateway has it."""
         used: StorageEngine = self._file_engine if engine is Engine.SQLITE else self._nats_engine
         return used.opened(retention=retention)
+
+    def nats_storage(self) -> AbstractAsyncContextManager[NatsStorage]:
+        """Have the one at NATS open, with its connection."""
+        return self._nats_engine.opened()
 
     def settings_file(self, *, with_nats: bool = True, retention_seconds: float = 86_400.0) -> Path:
         """Write the settings of a gateway that keeps what it keeps in either of them."""

@@ -229,7 +229,7 @@ async def test_settings_without_both_sides_are_refused(stage: Stage) -> None:
     stage.file.unlink()
     done = await _copy(SQLITE, NATS, stage.settings_file())
 
-    gone = f"d1-gateway: event_log.path: {stage.file} does not exist, so there is nothing to copy"
+    gone = f"d1-gateway: event_log.path: {stage.file} does not exist"
     assert (done.status, done.stdout, done.mistakes) == (2, "", [gone])
     assert not stage.file.exists()
 

@@ -76,7 +76,7 @@ async def test_an_event_that_was_changed_is_not_served_and_those_before_it_are(p
     assert [stored.sequence for stored in found] == [each for each in range(1, expected) if each != 5 or expected == 5]
     assert (raised.value.sequence, raised.value.is_skipped) == (expected, False)
     assert [(line["event"], line["log_level"], line["what"]) for line in logged] == [
-        ("event_log_damaged", "critical", f"notification {expected}")
+        ("event_log_damaged", "error", f"notification {expected}")
     ]
     assert list(log.damage) == [f"notification {expected}"]
     assert following is None or [stored.sequence for stored in following.events] == [6, 7, 8, 9]

@@ -1,0 +1,90 @@
+"""``d1-gateway log check`` and ``log skip`` as a shell runs them."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from adapters.nats.event_log.envelope import headers_of, pack
+from gateway.ports import Engine, EventDamagedError
+from tests.e2e.command import Ended, d1_gateway
+from tests.integration.event_log_copy.copy_stage import Stage, fill, notifications
+
+ENGINES = pytest.mark.parametrize("engine", list(Engine))
+
+
+async def _run(stage: Stage, engine: Engine, *arguments: str) -> Ended:
+    settings = stage.settings_file(with_nats=engine is Engine.NATS)
+    return await d1_gateway("log", *arguments, "--config", settings, seconds=60)
+
+
+async def _damage_the_third_of_five(stage: Stage, engine: Engine) -> None:
+    events = notifications(5)
+    async with stage.opened(engine) as storage:
+        await fill(storage.log, events[:2] if engine is Engine.NATS else events)
+    if engine is Engine.SQLITE:
+        with closing(sqlite3.connect(stage.file, isolation_level=None)) as file:
+            file.execute("UPDATE event SET payload = x'00' WHERE sequence = 3")
+        return
+    async with stage.nats_storage() as storage:
+        content = pack(events[2])
+        headers = headers_of(events[2], content)
+        await storage.connection.request(storage.names.event(events[2]), content + b"?", headers=headers)
+        await fill(storage.log, events[3:])
+
+
+@ENGINES
+async def test_a_damaged_notification_is_listed_and_skipped_and_an_intact_one_is_not(
+    stage: Stage, engine: Engine
+) -> None:
+    await _damage_the_third_of_five(stage, engine)
+
+    found = await _run(stage, engine, "check")
+    intact = await _run(stage, engine, "skip", "2")
+    skipped = await _run(stage, engine, "skip", "3")
+    again = await _run(stage, engine, "check")
+
+    assert (found.status, found.stdout, found.stderr) == (1, "notification 3 is damaged\n", "")
+    assert (intact.status, intact.stdout) == (1, "")
+    assert intact.stderr == "d1-gateway: notification 2 is not damaged: nothing was changed\n"
+    assert (skipped.status, skipped.stdout, skipped.stderr) == (0, "notification 3 is skipped\n", "")
+    listed = "notification 3 is damaged, and skipped\nnothing else is damaged\n"
+    assert (again.status, again.stdout, again.stderr) == (0, listed, "")
+    async with stage.opened(engine) as storage:
+        with pytest.raises(EventDamagedError) as raised:
+            await storage.log.read(2, 10)
+        assert raised.value.is_skipped
+
+
+@ENGINES
+async def test_an_intact_log_is_told_to_be_so(stage: Stage, engine: Engine) -> None:
+    async with stage.opened(engine) as storage:
+        await fill(storage.log, notifications(20))
+
+    done = await _run(stage, engine, "check")
+
+    assert (done.status, done.stdout, done.stderr) == (0, "nothing is damaged\n", "")
+
+
+async def test_a_damaged_index_is_listed_although_every_notification_is_intact(stage: Stage) -> None:
+    async with stage.opened(Engine.SQLITE) as storage:
+        await fill(storage.log, notifications(20))
+    with closing(sqlite3.connect(stage.file, isolation_level=None)) as file:
+        file.execute("PRAGMA writable_schema = 1")
+        file.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'operation_id', 'consumer_id') WHERE name = 'event_identity'"
+        )
+
+    done = await _run(stage, Engine.SQLITE, "check")
+
+    assert done.status == 1
+    assert "damaged: structure: row 1 missing from index event_identity" in done.stdout
+
+
+async def test_a_file_that_a_gateway_uses_or_that_is_not_there_is_not_checked(stage: Stage) -> None:
+    missing = await _run(stage, Engine.SQLITE, "check")
+    async with stage.opened(Engine.SQLITE):
+        used = await _run(stage, Engine.SQLITE, "check")
+
+    assert (missing.status, "does not exist" in missing.stderr) == (2, True)
+    assert (used.status, "in use by another process" in used.stderr) == (2, True)
