@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test test-quick test-long attack check bench bench-quick generate contracts release-contracts format pins clean
+.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release-contracts format pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -15,7 +15,10 @@ demo: $(INSTALLED) ## every way through the house, over real connections
 demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of each killed and started again
 	d1-gateway demo --cluster
 
-test: $(INSTALLED) ## every test, and which lines no test reaches
+test: $(INSTALLED) ## every test
+	pytest -q -n 6 --dist worksteal
+
+coverage: $(INSTALLED) ## the same, and which lines no test reaches
 	pytest -q -n 6 --dist worksteal --cov
 
 test-quick: $(INSTALLED) ## what needs no server: unit tests, and the conformance of SQLite; within a minute
