@@ -4,10 +4,8 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from adapters.sqlite import events
-from adapters.sqlite.checksums import checksum_of_subscription
-from adapters.sqlite.damage import DamagedEventError, DamagedSubscriptionError
-from adapters.sqlite.schema import SUBSCRIPTION_COLUMNS
+from adapters.sqlite import events, subscriptions
+from adapters.sqlite.damage import DamagedEventError
 from gateway.ports import Damage, LogBounds
 
 __all__ = ["find_damage"]
@@ -42,10 +40,7 @@ def _structure(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _subscriptions(connection: sqlite3.Connection) -> Iterator[str]:
     try:
-        rows = connection.execute(f"SELECT checksum, {SUBSCRIPTION_COLUMNS} FROM subscription")  # noqa: S608  constant
-        for checksum, *row in rows:
-            if checksum != checksum_of_subscription(*row):
-                yield str(DamagedSubscriptionError(str(row[0]), str(row[1])))
+        yield from map(str, subscriptions.read(connection).damaged)
     except sqlite3.DatabaseError as error:
         yield f"subscriptions: {error}"
 

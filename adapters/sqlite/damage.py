@@ -56,6 +56,10 @@ class KnownDamage:
         """Each in a few words."""
         return self._found.keys()
 
+    def forget(self, error: sqlite3.Error) -> None:
+        """Forget what was mended."""
+        self._found.pop(str(error), None)
+
     def note(self, error: sqlite3.Error) -> None:
         """Note what was found."""
         what = f"structure ({error})" if is_corruption(error) else str(error)

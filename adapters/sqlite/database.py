@@ -4,11 +4,13 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from adapters.sqlite import schema
+from adapters.sqlite import schema, subscriptions
+from adapters.sqlite.damage import DamagedSubscriptionError
 from adapters.sqlite.events import read_bounds
 from adapters.sqlite.files import Files
 from gateway.ports import LogBounds
@@ -39,6 +41,8 @@ class Database:
     """The log's identity."""
     bounds: LogBounds
     """The log's bounds when the database was opened."""
+    damaged: Sequence[DamagedSubscriptionError]
+    """The subscriptions that were not what had been stored. Watchers of one whose name has changed begin anew."""
     lock: FileIO
     """Excludes other gateways while it is open."""
     files: Files
@@ -67,7 +71,8 @@ def open_database(path: Path) -> Database:
                 _prepare(path, connection)
                 _make_durable(connection)
                 log_id, bounds = schema.read_log_id(connection), read_bounds(connection)
-                database = Database(path, log_id, bounds, lock, Files(named, path))
+                damaged = subscriptions.read(connection).damaged
+                database = Database(path, log_id, bounds, damaged, lock, Files(named, path))
         except UnicodeDecodeError as error:
             # SQLite names what it cannot parse, and Python cannot decode that.
             raise EventLogOpenError(f"The event log {path} cannot be opened: its schema is damaged.") from error

@@ -2,16 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import astuple
 from functools import partial
 
-from adapters.sqlite import events
+from adapters.sqlite import events, subscriptions
 from adapters.sqlite.access import Access
-from adapters.sqlite.checksums import checksum_of_subscription
 from adapters.sqlite.damage import DamagedSubscriptionError, KnownDamage
 from adapters.sqlite.database import Database
 from adapters.sqlite.key_value_store import estimate_bytes
-from adapters.sqlite.schema import SUBSCRIPTION_COLUMNS
 from gateway.aio.append_notifier import AppendNotifier
 from gateway.errors import Reason
 from gateway.ports import Event, EventDamagedError, LogBounds, Read, Scope, StoredSubscription
@@ -111,18 +108,25 @@ class SqliteEventLog:
 
     async def get_subscription(self, issuer_id: str, name: str) -> StoredSubscription | None:
         """Return a subscription, or None."""
-        return await self._access.read(lambda connection: _subscription(connection, issuer_id, name))
+        return await self._access.read(lambda connection: subscriptions.read_one(connection, issuer_id, name))
 
     async def list_subscriptions(
         self, issuer_id: str | None = None, *, after: str = "", limit: int | None = None
     ) -> Sequence[StoredSubscription]:
-        """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name."""
+        """List an issuer's subscriptions by name; with None those of all issuers, by issuer and name.
+
+        Damaged ones are left out, and noted.
+        """
         if issuer_id is None:
-            return await self._access.read(_subscriptions)
-        where = "WHERE issuer_id = ? AND name > ?"
-        return await self._access.read(
-            lambda connection: _subscriptions(connection, where, issuer_id, after, limit=limit)
-        )
+            found = await self._access.read(subscriptions.read)
+        else:
+            where = "WHERE issuer_id = ? AND name > ?"
+            found = await self._access.read(
+                lambda connection: subscriptions.read(connection, where, issuer_id, after, limit=limit)
+            )
+        for error in found.damaged:
+            self._damage.note(error)
+        return found.intact
 
     async def create_subscription(self, issuer_id: str, name: str, sequence: int, commit_time_ms: int) -> bool:
         """Create a subscription. Returns False, without a change, if it exists."""
@@ -164,10 +168,9 @@ class SqliteEventLog:
 
     async def delete_subscription(self, issuer_id: str, name: str) -> bool:
         """Delete a subscription. Returns whether there was one."""
-        statement = f"DELETE FROM subscription {_BY_NAME}"  # noqa: S608  constant
-        return await self._access.change(
-            lambda connection: connection.execute(statement, (issuer_id, name)).rowcount == 1
-        )
+        was_there = await self._access.change(partial(subscriptions.delete, issuer_id=issuer_id, name=name))
+        self._damage.forget(DamagedSubscriptionError(issuer_id, name))
+        return was_there
 
     async def trim(self) -> int:
         """Remove what retention no longer requires, a few events in each transaction. Returns their number."""
@@ -190,14 +193,10 @@ class SqliteEventLog:
         """Store what a function makes of a subscription, and return it; if that is None, change nothing."""
 
         def run(connection: sqlite3.Connection) -> StoredSubscription | None:
-            standing = _subscription(connection, issuer_id, name)
+            standing = subscriptions.read_one(connection, issuer_id, name)
             wanted = change(standing)
             if wanted is not None and wanted != standing:
-                values = astuple(wanted)
-                connection.execute(
-                    f"REPLACE INTO subscription ({SUBSCRIPTION_COLUMNS}, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  constants
-                    (*values, checksum_of_subscription(*values)),
-                )
+                subscriptions.store(connection, wanted)
             return wanted
 
         return await self._access.change(run)
@@ -224,28 +223,6 @@ class SqliteEventLog:
             # Before the commit: no reader may miss an event that the bounds still include.
             self._trimmed_through = max(self._trimmed_through, through)
         return count
-
-
-_BY_NAME = "WHERE issuer_id = ? AND name = ?"
-
-
-def _subscriptions(
-    connection: sqlite3.Connection, where: str = "", *values: str, limit: int | None = None
-) -> list[StoredSubscription]:
-    rows = connection.execute(
-        f"SELECT checksum, {SUBSCRIPTION_COLUMNS} FROM subscription {where} ORDER BY issuer_id, name LIMIT ?",  # noqa: S608  constants
-        (*values, -1 if limit is None else limit),
-    )
-    found = []
-    for checksum, *row in rows.fetchall():
-        if checksum != checksum_of_subscription(*row):
-            raise DamagedSubscriptionError(str(row[0]), str(row[1]))
-        found.append(StoredSubscription(*row))
-    return found
-
-
-def _subscription(connection: sqlite3.Connection, issuer_id: str, name: str) -> StoredSubscription | None:
-    return next(iter(_subscriptions(connection, _BY_NAME, issuer_id, name)), None)
 
 
 def _content_bytes(connection: sqlite3.Connection) -> int:

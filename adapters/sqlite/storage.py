@@ -55,6 +55,8 @@ class SqliteStorage:
         self._writer = Writer(database, appends.reach, self._lose_file)
         self._trim_interval_seconds = trim_interval_seconds
         self._damage = KnownDamage()
+        for error in database.damaged:
+            self._damage.note(error)
         access = partial(Access, self._reader, self._writer, on_damage=self._note_damage)
         log_access = access("event log", error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE)
         self.log = SqliteEventLog(log_access, database, appends, retention, now_ms, self._damage)
