@@ -19,6 +19,8 @@ __all__ = ["serve"]
 
 # Less frequent collections than Python's default, as requests create few reference cycles. Saves 4 % per notification.
 _GC_THRESHOLD: Final = (10_000, 20, 50)
+# Of files and other upstreams; a guess.
+_OTHER_DESCRIPTORS: Final = 256
 
 _log = structlog.get_logger(__name__)
 
@@ -31,10 +33,18 @@ def serve(settings: Settings) -> None:
         OSError: A port is not available.
     """
     logs.configure(settings.log.level)
+    _raise_descriptor_limit(settings)
+    uvloop.run(_serve(settings))
+
+
+def _raise_descriptor_limit(settings: Settings) -> None:
     # Every connection takes a file descriptor, and the usual limit is 1024.
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
-    uvloop.run(_serve(settings))
+    edge = settings.edge.max_connections + 2 * settings.edge.max_handshakes
+    needed = edge + settings.grpc.max_connections + settings.d1.max_connections + _OTHER_DESCRIPTORS
+    if hard_limit != resource.RLIM_INFINITY and hard_limit < needed:
+        _log.warning("descriptor_limit_found_low", limit=hard_limit, needed=needed)
 
 
 async def _serve(settings: Settings) -> None:

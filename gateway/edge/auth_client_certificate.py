@@ -28,12 +28,12 @@ class Proxy:
         self._networks = tuple(networks)
         self.certificates = certificates
 
-    def sent(self, request: web.Request) -> bool:
-        """Return whether a request comes from the proxy."""
+    def is_at(self, address: str) -> bool:
+        """Return whether an address is the proxy's."""
         try:
-            peer = ipaddress.ip_address(str(request.remote))
+            peer = ipaddress.ip_address(address)
         except ValueError:
-            # The connection broke before its address was read.
+            # A connection broke before its address was read.
             return False
         return any(peer in network for network in self._networks)
 
@@ -55,6 +55,18 @@ class Clients:
         self._proxy = proxy
         self._clock = clock
 
+    def is_proxy(self, address: str) -> bool:
+        """Return whether connections from an address are the proxy's."""
+        return self._proxy is not None and self._proxy.is_at(address)
+
+    def knows(self, connection: Connection) -> bool:
+        """Return whether a connection's own certificate has an accepted name."""
+        try:
+            certificate = connection.certificate
+        except ValueError:
+            return False
+        return certificate is not None and self._accepts(certificate)
+
     def check(self, request: web.Request) -> None:
         """Check a request's client certificate.
 
@@ -67,15 +79,18 @@ class Clients:
         # TLS checks the dates during the handshake only, and a connection may outlive its certificate.
         if not certificate.not_before <= self._clock() <= certificate.not_after:
             raise HttpError(HTTPStatus.FORBIDDEN, "the client certificate has expired or is not yet valid")
-        if self._subjects and self._subjects.isdisjoint(certificate.names):
+        if not self._accepts(certificate):
             raise HttpError(
                 HTTPStatus.FORBIDDEN,
                 "the client certificate is not allowed",
                 cause=f"edge.tls_client_subjects has none of {sorted(certificate.names)[:_MAX_NAMES_LOGGED]}",
             )
 
+    def _accepts(self, certificate: Certificate) -> bool:
+        return not self._subjects or not self._subjects.isdisjoint(certificate.names)
+
     def _certificate(self, request: web.Request) -> Certificate:
-        if self._proxy is not None and self._proxy.sent(request):
+        if self._proxy is not None and self._proxy.is_at(str(request.remote)):
             return self._proxy.certificates.certificate(request.headers.getall(HEADERS[0], []))
         # Rejected, not ignored: the sender tries to impersonate another client, or there is a proxy that is missing
         # from the settings.

@@ -11,13 +11,15 @@ from gateway.aio.sockets import cannot_listen
 from gateway.edge.auth_client_certificate import Clients, require_client
 from gateway.edge.auth_token_endpoint import TokenEndpoint, require_bearer
 from gateway.edge.auth_tokens import Tokens
+from gateway.edge.connection_refusals import Refusals
 from gateway.edge.held_requests import HELD_REQUESTS, HeldRequests
 from gateway.edge.platform import PlatformCallbacks
 from gateway.edge.request_body import BODY_SECONDS
 from gateway.edge.responses import answer_errors
-from gateway.edge.server_connection import Connection, ConnectionLog, timed
+from gateway.edge.server_connection import Connection, timed
 from gateway.edge.telemetry import EdgeTelemetry
-from gateway.edge.tls_listener import Listener
+from gateway.edge.tls_listener import Listener, ListenerLimits
+from gateway.logging.throttled import ThrottledLog
 from gateway.settings import EdgeSettings
 
 __all__ = ["EdgeServer"]
@@ -68,7 +70,9 @@ class EdgeServer:
         self._settings = settings
         self._drain_pause_seconds = min(_DRAIN_PAUSE_SECONDS, drain_grace_seconds / 4)
         self._is_draining = False
-        self._connection_log = ConnectionLog()
+        self._clients = clients
+        self._malformed = ThrottledLog("malformed_request_rejected")
+        self._refusals = Refusals(telemetry.count_refused)
         self._telemetry = telemetry
         self._listener: Listener | None = None
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_grace_seconds)
@@ -84,9 +88,17 @@ class EdgeServer:
         self._listener = Listener(
             self._connection,
             tls,
-            max_connections=self._settings.max_connections,
-            handshake_timeout_seconds=self._settings.request_timeout_seconds,
+            limits=ListenerLimits(
+                max_connections=self._settings.max_connections,
+                max_connections_per_address=self._settings.max_connections_per_address,
+                max_handshakes=self._settings.max_handshakes,
+                handshake_timeout_seconds=self._settings.handshake_timeout_seconds,
+            ),
+            refusals=self._refusals,
+            is_proxy=self._clients.is_proxy,
+            is_client=self._clients.knows,
         )
+        self._telemetry.measure_connections(self._listener)
         try:
             return await self._listener.open(host, port, reuse_port=reuse_port)
         except OSError as error:
@@ -120,7 +132,8 @@ class EdgeServer:
     def _connection(self) -> Connection:
         return Connection(
             cast("web.Server", self._runner.server),
-            self._connection_log,
+            self._refusals,
+            self._malformed,
             self._telemetry.count_unread,
             idle_timeout_seconds=self._settings.idle_timeout_seconds,
             head_timeout_seconds=self._settings.request_timeout_seconds,

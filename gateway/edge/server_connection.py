@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from typing import Final, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
@@ -11,25 +10,18 @@ from aiohttp.typedefs import Handler
 from cryptography import x509
 
 from gateway.aio.http_server import HttpConnection
+from gateway.edge.connection_refusals import Refusal, Refusals
 from gateway.edge.responses import CallerGoneError
 from gateway.logging.throttled import ThrottledLog
 from gateway.tls.client_certificate import Certificate, read
 
-__all__ = ["Connection", "ConnectionLog", "is_caller_gone", "timed", "while_connected"]
+__all__ = ["Connection", "is_caller_gone", "timed", "while_connected"]
 
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADER_BYTES: Final = 8190
 _MAX_HEADERS: Final = 64
 # How long the rest of an unwanted body is read, so that the sender gets its response (RFC 9112, section 9.6).
 _LINGERING_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLog:
-    """Throttled logs that all connections share."""
-
-    slow_head: ThrottledLog = field(default_factory=lambda: ThrottledLog("request_head_timed_out"))
-    no_http: ThrottledLog = field(default_factory=lambda: ThrottledLog("malformed_request_rejected"))
 
 
 class Connection(HttpConnection):
@@ -42,7 +34,8 @@ class Connection(HttpConnection):
     def __init__(
         self,
         server: web.Server,
-        connection_log: ConnectionLog,
+        refusals: Refusals,
+        malformed: ThrottledLog,
         count_unread: Callable[[int], None],
         *,
         idle_timeout_seconds: float,
@@ -52,7 +45,8 @@ class Connection(HttpConnection):
 
         Args:
             server: The server that the connection belongs to.
-            connection_log: Logs shared by all connections.
+            refusals: Told if the connection is ended because a head takes too long.
+            malformed: Log of malformed requests, shared by all connections.
             count_unread: Called with the status of each response that bypasses the middlewares.
             idle_timeout_seconds: How long the connection stays open without a request.
             head_timeout_seconds: Time limit for a request's head.
@@ -67,7 +61,8 @@ class Connection(HttpConnection):
             max_headers=_MAX_HEADERS,
             lingering_time=_LINGERING_SECONDS,
         )
-        self._connection_log = connection_log
+        self._refusals = refusals
+        self._malformed = malformed
         self._count_unread = count_unread
         self._head_timeout_seconds = head_timeout_seconds
         self._head_timer: asyncio.TimerHandle | None = None
@@ -103,7 +98,7 @@ class Connection(HttpConnection):
         """Start the timer of a head that begins here."""
         # aiohttp itself calls this with no data to continue with what it has buffered.
         if data and self._head_timer is None and not self._is_serving and self._body.is_eof():
-            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self._abort)
+            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self._end_slow_head)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -156,7 +151,7 @@ class Connection(HttpConnection):
 
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
         """Log and count a malformed request."""
-        self._connection_log.no_http.warning(peer=request.remote, error=type(error).__name__)
+        self._malformed.warning(peer=request.remote, error=type(error).__name__)
         self._count_unread(status)
 
     def _end_head(self) -> None:
@@ -164,8 +159,12 @@ class Connection(HttpConnection):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _abort(self) -> None:
-        self._connection_log.slow_head.warning(peer=self.peername[0] if self.peername else None)
+    def _end_slow_head(self) -> None:
+        self._refusals.report(Refusal.HEAD, self.peername[0] if self.peername else None)
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
         if self.transport is not None:
             self.transport.abort()
 

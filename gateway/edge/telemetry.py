@@ -14,9 +14,11 @@ from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Histogram
 
 from gateway.auth.issuers import Issuers
+from gateway.edge.connection_refusals import Refusal
 from gateway.edge.platform import CALLBACK_OUTCOME
 from gateway.edge.responses import HttpError, InternalHttpError, http_error_of
 from gateway.edge.server_connection import is_caller_gone
+from gateway.edge.tls_listener import Listener
 from gateway.logging import correlation
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing, fail
@@ -44,6 +46,7 @@ class EdgeTelemetry:
         self._log = _log.bind()
         # Looking up a series by its labels takes longer than counting.
         self._series = cache(self._find_series)
+        self._refused = {reason: metrics.edge_connections_refused.labels(reason.value) for reason in Refusal}
 
     def middleware(self, quiet_routes: frozenset[str]) -> Middleware:
         """Return the middleware, which logs successes of quiet routes at debug level only."""
@@ -78,6 +81,15 @@ class EdgeTelemetry:
     def count_unread(self, status: int) -> None:
         """Count a response, by its HTTP status, to data that cannot be read as a request."""
         self._series(_UNKNOWN, _OTHER, status)[0].inc()
+
+    def count_refused(self, reason: Refusal) -> None:
+        """Count a connection that was turned away."""
+        self._refused[reason].inc()
+
+    def measure_connections(self, listener: Listener) -> None:
+        """Measure how many connections a listener has."""
+        self._metrics.edge_connections.set_function(lambda: listener.connection_count)
+        self._metrics.edge_handshakes.set_function(lambda: listener.handshake_count)
 
     def _ended(
         self, request: web.Request, span: Span, route: str, method: str, status: int, started: float

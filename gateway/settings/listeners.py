@@ -215,9 +215,16 @@ class EdgeSettings(Table):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     """Maximum size of a request body. Larger ones get 413."""
     max_connections: PositiveInt = 1000
-    """Maximum concurrent connections. Further connections are closed immediately."""
+    """Maximum concurrent connections with an accepted certificate, or from the proxy. Further ones are closed."""
+    max_connections_per_address: PositiveInt = 750
+    """Share of one address in `max_connections` (IPv6: of a network of 64 bits). Does not hold for the proxy."""
+    max_handshakes: PositiveInt = 500
+    """Maximum concurrent connections before their ClientHello, and as many during their handshake. A further one
+    displaces the oldest of the address that has the most."""
+    handshake_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Timeout from accepting a connection to an accepted certificate. For the ClientHello, 2 s at most."""
     request_timeout_seconds: Seconds = 10.0
-    """Timeout of each of: TLS handshake, request headers, request body."""
+    """Timeout of each of: request headers, request body."""
     idle_timeout_seconds: Seconds = 75.0
     """Timeout of an idle connection."""
     oauth: EdgeOAuthSettings | None = None

@@ -83,6 +83,11 @@ class Metrics:
         self.edge_seconds = self._histogram(
             "edge_request_duration", "Duration of edge requests.", _CALL_SECONDS, "route"
         )
+        self.edge_connections = self._gauge("edge_connections", "Open edge connections of known clients.")
+        self.edge_handshakes = self._gauge("edge_handshakes", "Open edge connections whose client is not known yet.")
+        self.edge_connections_refused = self._counter(
+            "edge_connections_refused", "Edge connections turned away by reason.", "reason"
+        )
 
         self.callbacks = self._counter("callbacks", "Completed callbacks by outcome.", "kind", "outcome")
         self.callback_seconds = self._histogram(

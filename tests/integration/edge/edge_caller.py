@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 from google.protobuf.duration_pb2 import Duration
+from prometheus_client.parser import text_string_to_metric_families
 from structlog import DropEvent
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -140,17 +141,33 @@ class EdgeCaller:
 
     @asynccontextmanager
     async def connection(
-        self, context: ssl.SSLContext | None = None
+        self, context: ssl.SSLContext | None = None, source: str | None = None
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Open a TLS connection without any HTTP, with D1's certificate unless there is another context."""
+        """Open a TLS connection without any HTTP, with D1's certificate unless there is another context.
+
+        It comes from another address of loopback if one is given.
+        """
         host, _, port = self.running.addresses.edge.rpartition(":")
         if self._tls is None:
             self._tls = edge_tls(self.running.sandbox)
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=context or self._tls)
+        reader, writer = await asyncio.open_connection(
+            host, int(port), ssl=context or self._tls, local_addr=None if source is None else (source, 0)
+        )
         try:
             yield reader, writer
         finally:
             writer.transport.abort()
+
+    async def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Return the labels and values of one of the gateway's metrics."""
+        async with self.session.get(f"http://{self.running.addresses.admin}/metrics") as response:
+            families = list(text_string_to_metric_families(await response.text()))
+        return [
+            (dict(sample.labels), sample.value)
+            for family in families
+            for sample in family.samples
+            if sample.name == f"d1_gateway_{name}"
+        ]
 
     @staticmethod
     async def read(reader: asyncio.StreamReader) -> Response:

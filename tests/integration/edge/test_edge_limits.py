@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
+from gateway.settings import EdgeProxySettings
 from sandbox import Sandbox
 from tests.integration.edge.edge_caller import EdgeCaller, edge_log, end_of, event, on_tcp, raw_request
 from tests.integration.edge.edge_gateways import edge_with
@@ -23,7 +27,11 @@ _BODY = json.dumps(event()).encode()
 async def impatient_edge(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """An edge with a short time limit of handshakes, heads and bodies."""
     folder = tmp_path_factory.mktemp("impatient")
-    async with edge_with(sandbox, folder, request_timeout_seconds=_PATIENCE_SECONDS) as running:
+    limits: dict[str, Any] = {
+        "request_timeout_seconds": _PATIENCE_SECONDS,
+        "handshake_timeout_seconds": _PATIENCE_SECONDS,
+    }
+    async with edge_with(sandbox, folder, **limits) as running:
         yield running
 
 
@@ -59,15 +67,55 @@ async def _dripping(writer: asyncio.StreamWriter, data: bytes) -> AsyncIterator[
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_who_never_begins_the_handshake_is_let_go(impatient: EdgeCaller) -> None:
+def _client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+_HELLO = _client_hello()
+
+
+async def _refused(caller: EdgeCaller) -> dict[str, float]:
+    """Return the edge's count of connections that were turned away, by reason."""
+    refused = await caller.samples("edge_connections_refused_total")
+    return {labels["reason"]: value for labels, value in refused if value}
+
+
+@pytest.mark.parametrize(
+    ("beginning", "reason"),
+    [(b"", "silent"), (_HELLO[:3], "silent"), (_HELLO[:-1], "silent"), (_HELLO, "slow")],
+    ids=["nothing", "a part of a header", "all but a byte", "a whole ClientHello"],
+)
+async def test_who_does_not_go_on_with_the_handshake_is_let_go(
+    impatient: EdgeCaller, beginning: bytes, reason: str
+) -> None:
+    before = (await _refused(impatient)).get(reason, 0)
     with edge_log() as logged:
         began = time.monotonic()
         reader, writer = await on_tcp(impatient.running)
-        assert await end_of(reader) == b""
+        writer.write(beginning)
+        assert (await end_of(reader))[:1] == (b"\x16" if reason == "slow" else b"")
         writer.transport.abort()
     assert time.monotonic() - began >= _PATIENCE_SECONDS - 0.1
-    assert [entry["event"] for entry in logged] == ["tls_handshake_failed"]
-    assert logged[0]["peer"] == "127.0.0.1"
+    assert [(entry["event"], entry["error"], entry["peer"]) for entry in logged if entry["log_level"] == "warning"] in (
+        [("tls_handshake_failed", reason, "127.0.0.1")],
+        # Logged before, and at most once in ten seconds.
+        [],
+    )
+    assert (await _refused(impatient))[reason] == before + 1
+
+
+async def test_a_client_hello_may_come_in_pieces(impatient: EdgeCaller) -> None:
+    reader, writer = await on_tcp(impatient.running)
+    for piece in (_HELLO[:1], _HELLO[1:4], _HELLO[4:5], _HELLO[5:-1], _HELLO[-1:]):
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        assert await reader.readexactly(1) == b"\x16"
+    writer.transport.abort()
 
 
 async def test_a_client_without_a_certificate_is_logged_but_not_repeatedly(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -137,17 +185,30 @@ async def test_one_connection_too_many_is_closed_at_once_and_a_place_that_is_lef
             reader, writer = await stack.enter_async_context(crowded.connection())
             writer.write(crowded.raw_event())
             assert (await crowded.read(reader)).status == 204
+        assert await crowded.samples("edge_connections") == [({}, 3)]
         with edge_log() as logged:
             for _ in range(5):
-                refused, turned_away = await on_tcp(crowded.running)
-                assert await end_of(refused) == b""
-                turned_away.transport.abort()
-        assert [entry["event"] for entry in logged] == ["edge_connection_limit_reached"]
+                assert await _is_turned_away(crowded)
+        assert [(entry["event"], entry["limit"]) for entry in logged] == [
+            ("edge_connection_limit_reached", "edge.max_connections")
+        ]
+        assert await _refused(crowded) == {"full": 5}
         writer.write(crowded.raw_event())
         assert (await crowded.read(reader)).status == 204
     async with asyncio.timeout(30):
         while not await _is_served(crowded):  # noqa: ASYNC110 (a freed connection sends no event)
             await asyncio.sleep(0.05)
+
+
+async def _is_turned_away(caller: EdgeCaller) -> bool:
+    """Return whether a new connection is closed without a word."""
+    try:
+        reader, writer = await on_tcp(caller.running)
+    except ConnectionResetError:
+        return True
+    ended = await end_of(reader)
+    writer.transport.abort()
+    return ended == b""
 
 
 async def _is_served(caller: EdgeCaller) -> bool:
@@ -157,13 +218,73 @@ async def _is_served(caller: EdgeCaller) -> bool:
         return False
 
 
-async def test_who_is_still_at_the_handshake_has_a_place_too(crowded: EdgeCaller) -> None:
-    async with AsyncExitStack() as stack:
-        # The kernel hands connections over in their order, so that the fourth comes last.
-        opened = [await on_tcp(crowded.running) for _ in range(4)]
-        for _, writer in opened:
+@pytest.mark.parametrize("beginning", [b"", _HELLO], ids=["silent", "in the middle of TLS"])
+async def test_a_stranger_displaces_the_stranger_that_waited_longest_and_no_client(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path, beginning: bytes
+) -> None:
+    async with edge_with(sandbox, tmp_path, max_handshakes=3) as running, AsyncExitStack() as stack:
+        caller = await EdgeCaller.of(running, session)
+        client_reader, client_writer = await stack.enter_async_context(caller.connection())
+        strangers = []
+        for _ in range(4):
+            reader, writer = await on_tcp(running)
             stack.callback(writer.transport.abort)
-        assert await end_of(opened[-1][0]) == b""
+            strangers.append((reader, writer))
+            writer.write(beginning)
+            # Its answer, if any: now it has its place.
+            await reader.readexactly(min(1, len(beginning)))
+        async with asyncio.timeout(1.5):
+            await end_of(strangers[0][0])
+        assert not strangers[1][0].at_eof()
+        client_writer.write(caller.raw_event())
+        assert (await caller.read(client_reader)).status == 204
+        assert await _refused(caller) == {"displaced": 1}
+        assert await caller.samples("edge_handshakes") == [({}, 3)]
+
+
+async def test_an_address_has_a_share_of_the_connections(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with edge_with(sandbox, tmp_path, max_connections_per_address=2) as running, AsyncExitStack() as stack:
+        caller = await EdgeCaller.of(running, session)
+        for _ in range(2):
+            reader, writer = await stack.enter_async_context(caller.connection())
+            writer.write(caller.raw_event())
+            assert (await caller.read(reader)).status == 204
+        assert await _is_turned_away(caller)
+        assert await _refused(caller) == {"share": 1}
+        async with caller.connection(source="127.0.0.2") as (reader, writer):
+            writer.write(caller.raw_event())
+            assert (await caller.read(reader)).status == 204
+
+
+async def test_the_proxy_has_no_share_and_competes_with_no_stranger(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    proxy = EdgeProxySettings(networks=(ip_network("127.0.0.1/32"),))
+    limits: dict[str, Any] = {"max_connections": 4, "max_connections_per_address": 1, "max_handshakes": 1}
+    async with edge_with(sandbox, tmp_path, proxy=proxy, **limits) as running, AsyncExitStack() as stack:
+        caller = await EdgeCaller.of(running, session)
+        for _ in range(4):
+            reader, writer = await stack.enter_async_context(caller.connection())
+            writer.write(caller.raw_event())
+            (await caller.read(reader)).error(403)
+        assert await _is_turned_away(caller)
+        assert await _refused(caller) == {"full": 1}
+
+
+async def test_a_client_that_is_not_accepted_learns_why_and_keeps_its_connection_no_longer_than_a_handshake(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    limits: dict[str, Any] = {"tls_client_subjects": ("somebody else",), "handshake_timeout_seconds": _PATIENCE_SECONDS}
+    async with edge_with(sandbox, tmp_path, **limits) as running:
+        caller = await EdgeCaller.of(running, session)
+        async with caller.connection() as (reader, writer):
+            writer.write(caller.raw_event())
+            (await caller.read(reader)).error(403)
+            assert await caller.samples("edge_connections") == [({}, 0)]
+            assert await end_of(reader) == b""
+        assert await _refused(caller) == {"unverified": 1}
 
 
 async def test_many_idle_connections_disturb_nobody(caller: EdgeCaller) -> None:

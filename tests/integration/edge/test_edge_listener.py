@@ -7,8 +7,16 @@ from typing import cast
 
 import pytest
 
+from gateway.edge.connection_refusals import Refusals
 from gateway.edge.server_connection import Connection
-from gateway.edge.tls_listener import Listener
+from gateway.edge.tls_listener import Listener, ListenerLimits
+
+
+class _Connection(asyncio.Protocol):
+    transport = None
+
+    def abort(self) -> None:
+        pass
 
 
 class _Listening:
@@ -16,19 +24,34 @@ class _Listening:
 
     def __init__(self) -> None:
         self.taken = 0
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.listener = Listener(self._take, tls, max_connections=40, handshake_timeout_seconds=5)
+        self.listener = Listener(
+            self._take,
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+            limits=ListenerLimits(
+                max_connections=40, max_connections_per_address=40, max_handshakes=40, handshake_timeout_seconds=5
+            ),
+            refusals=Refusals(lambda _: None),
+            is_proxy=lambda _: False,
+            is_client=lambda _: True,
+        )
 
     def _take(self) -> Connection:
         self.taken += 1
-        return cast("Connection", asyncio.Protocol())
+        return cast("Connection", _Connection())
+
+
+def _speaking(port: int) -> socket.socket:
+    """Connect, and say what is no TLS: a connection that says nothing is none yet."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(b"?")
+    return connection
 
 
 async def test_connections_that_still_wait_to_be_taken_are_taken_by_a_listener_that_closes() -> None:
     listening = _Listening()
     port = await listening.listener.open("127.0.0.1", 0)
     # The loop does not run before it closes: only the kernel knows of them.
-    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    waiting = [_speaking(port) for _ in range(3)]
     await listening.listener.close(0.05)
 
     assert listening.taken == 3
@@ -40,7 +63,7 @@ async def test_listeners_that_reuse_a_port_share_its_connections() -> None:
     one, other = _Listening(), _Listening()
     port = await one.listener.open("127.0.0.1", 0, reuse_port=True)
     assert await other.listener.open("127.0.0.1", port, reuse_port=True) == port
-    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    waiting = [_speaking(port) for _ in range(40)]
     for each in (one, other):
         await each.listener.close(0.05)
 

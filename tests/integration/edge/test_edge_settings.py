@@ -1,6 +1,7 @@
-"""Findings of `config check` beyond the syntax of the settings, and further paths of callbacks."""
+"""Findings of `config check` and of the start beyond the syntax of the settings, and further paths of callbacks."""
 
 import base64
+import resource
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from gateway import bootstrap
+from gateway.bootstrap import serve
 from gateway.settings import Settings, SettingsError
 from sandbox import Sandbox
 from sandbox.d1.model import contract
@@ -118,3 +121,18 @@ async def test_a_further_path_takes_the_same_methods(further: EdgeCaller) -> Non
             url = f"{path}/issuers/SANDBOX001/consumers/consumer-1{rest}"
             response = await further.request(method, url, headers=bearer)
             assert (response.status, response.headers["allow"]) == (405, allowed)
+
+
+def test_fewer_file_descriptors_than_connections_are_a_warning(used: Settings) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = used.edge.model_copy(update={"max_handshakes": before[1]})
+    try:
+        with capture_logs() as logged:
+            serve._raise_descriptor_limit(used)
+            assert logged == []
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+            serve._raise_descriptor_limit(used.model_copy(update={"edge": many}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [(each["event"], each["limit"]) for each in logged] == [("descriptor_limit_found_low", before[1])]
+    assert logged[0]["needed"] > 2 * before[1]

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import Sandbox
 from tests.integration.edge.edge_caller import OAUTH, EdgeCaller, event, raw_request
@@ -95,12 +94,9 @@ async def _responses(caller: EdgeCaller, request: bytes) -> bytes:
 
 async def _counted(caller: EdgeCaller) -> Counter[str]:
     """Return the edge's count of responses by status."""
-    async with caller.session.get(f"http://{caller.running.addresses.admin}/metrics") as response:
-        samples = [sample for each in text_string_to_metric_families(await response.text()) for sample in each.samples]
     found: Counter[str] = Counter()
-    for sample in samples:
-        if sample.name == "d1_gateway_edge_requests_total":
-            found[sample.labels["status"]] += int(sample.value)
+    for labels, value in await caller.samples("edge_requests_total"):
+        found[labels["status"]] += int(value)
     return found
 
 

@@ -1,0 +1,125 @@
+"""The places for connections at the edge: who gets one, and who loses it to another when there are too many."""
+
+import ipaddress
+from collections import Counter
+from typing import Final, Generic, TypeVar
+
+from gateway.edge.connection_refusals import Refusal
+
+__all__ = ["ConnectionPlaces", "FairPlaces", "FairTurns", "address_block"]
+
+_IPV6_BLOCK_BITS: Final = 64
+
+_Holder = TypeVar("_Holder")
+
+
+def address_block(address: str) -> str:
+    """Return what counts as one address: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177, RFC 4291)."""
+    if ":" not in address:
+        return address
+    parsed = ipaddress.IPv6Address(address)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed), _IPV6_BLOCK_BITS), strict=False))
+
+
+class FairPlaces(Generic[_Holder]):
+    """Places that strangers compete for: a new holder displaces the oldest of the address that has most of them.
+
+    So no address loses a place while another one has more, however fast that one comes back.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._holders: dict[str, dict[_Holder, None]] = {}
+        self._blocks: dict[_Holder, str] = {}
+
+    def add(self, holder: _Holder, block: str) -> _Holder | None:
+        """Give a place to a new holder; return the one that lost it for that, if none was free."""
+        self._holders.setdefault(block, {})[holder] = None
+        self._blocks[holder] = block
+        if len(self._blocks) <= self._count:
+            return None
+        most: dict[_Holder, None] = max(self._holders.values(), key=len)
+        displaced = next(iter(most))
+        self.remove(displaced)
+        return displaced
+
+    def remove(self, holder: _Holder) -> None:
+        """Free the place of a holder, if it has one."""
+        block = self._blocks.pop(holder, None)
+        if block is not None:
+            holders = self._holders[block]
+            del holders[holder]
+            if not holders:
+                del self._holders[block]
+
+
+class FairTurns(FairPlaces[_Holder]):
+    """Places whose holders each get a turn: next is always one of an address that has fewest places."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self._waiting: dict[str, dict[_Holder, None]] = {}
+
+    def add(self, holder: _Holder, block: str) -> _Holder | None:
+        """Give a place to a new holder, as `FairPlaces` does, in which it waits for its turn."""
+        self._waiting.setdefault(block, {})[holder] = None
+        return super().add(holder, block)
+
+    def remove(self, holder: _Holder) -> None:
+        """Free the place of a holder, if it has one."""
+        block = self._blocks.get(holder)
+        if block is not None:
+            self._end_waiting(holder, block)
+        super().remove(holder)
+
+    def next(self) -> _Holder | None:
+        """Return whose turn it is, None if nobody waits. It keeps its place."""
+        if not self._waiting:
+            return None
+        block = min(self._waiting, key=lambda each: len(self._holders[each]))
+        holder = next(iter(self._waiting[block]))
+        self._end_waiting(holder, block)
+        return holder
+
+    def _end_waiting(self, holder: _Holder, block: str) -> None:
+        waiting = self._waiting.get(block, {})
+        waiting.pop(holder, None)
+        if not waiting:
+            self._waiting.pop(block, None)
+
+
+class ConnectionPlaces:
+    """Places of connections whose client is known. Nobody loses one to another."""
+
+    def __init__(self, count: int, count_per_address: int) -> None:
+        self._count = count
+        self._count_per_address = count_per_address
+        self._taken: Counter[str | None] = Counter()
+        self.taken_count = 0
+        """The number of taken places."""
+
+    def refusal(self, block: str | None) -> Refusal | None:
+        """Return why there is no place for a connection of this address, None if there is one.
+
+        Args:
+            block: The `address_block`; None for the proxy, whose address stands for many clients.
+        """
+        if self.taken_count >= self._count:
+            return Refusal.FULL
+        if block is not None and self._taken[block] >= self._count_per_address:
+            return Refusal.SHARE
+        return None
+
+    def take(self, block: str | None) -> None:
+        """Take a place."""
+        self._taken[block] += 1
+        self.taken_count += 1
+
+    def free(self, block: str | None) -> None:
+        """Free a place."""
+        self.taken_count -= 1
+        self._taken[block] -= 1
+        if not self._taken[block]:
+            del self._taken[block]
