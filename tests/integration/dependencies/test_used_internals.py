@@ -80,12 +80,42 @@ def test_aiohttps_connections_take_their_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"), [("handle_error", HttpConnection), ("data_received", Connection), ("connection_lost", Connection)]
+    ("name", "ours"),
+    [
+        ("handle_error", HttpConnection),
+        ("log_exception", HttpConnection),
+        ("data_received", HttpConnection),
+        ("data_received", Connection),
+        ("connection_lost", Connection),
+    ],
 )
 def test_aiohttps_connections_call_what_is_overridden(name: str, ours: type[HttpConnection]) -> None:
     called, overridden = (_parameters(getattr(each, name)) for each in (web.RequestHandler, ours))
     file = _HTTP_SERVER if ours is HttpConnection else _CONNECTION
     _expect("aiohttp", file, f"web.RequestHandler.{name} takes ({', '.join(overridden)})", holds=called == overridden)
+
+
+class _Plain(HttpConnection):
+    errors: ClassVar[list[int]] = []
+
+    def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
+        del request, error
+        self.errors.append(status)
+
+
+async def test_aiohttps_connections_queue_requests_and_what_is_wrong_with_them() -> None:
+    taken: list[tuple[Any, ...]] = []
+
+    class Recording(_Plain):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            taken.extend(self._messages)
+
+    request = b"GET / HTTP/1.1\r\nHost: d1-gateway\r\n\r\n"
+    async with _listening(web.Server(_created), Recording) as listening:
+        await _sent(listening, request + request.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding:\r\n\r\n"))
+    is_queued = [type(message).__name__ for message, _ in taken] == ["RawRequestMessage", "_ErrInfo"]
+    _expect("aiohttp", _HTTP_SERVER, "_messages holds messages and their bodies, and can be changed", holds=is_queued)
 
 
 def test_aiohttp_reads_ahead_as_many_requests_as_documented() -> None:
@@ -103,18 +133,10 @@ def test_aiohttps_log_of_malformed_requests_is_the_one_that_is_filtered() -> Non
     )
 
 
-class _Plain(HttpConnection):
-    errors: ClassVar[list[int]] = []
-
-    def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
-        del request, error
-        self.errors.append(status)
-
-
 @asynccontextmanager
-async def _listening(server: web.Server) -> AsyncIterator[asyncio.Server]:
+async def _listening(server: web.Server, made: type[_Plain] = _Plain) -> AsyncIterator[asyncio.Server]:
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: _Plain(server, loop=loop), "127.0.0.1", 0)
+    listening = await loop.create_server(lambda: made(server, loop=loop), "127.0.0.1", 0)
     try:
         yield listening
     finally:
