@@ -24,8 +24,9 @@ from gateway.settings import EdgeSettings
 
 __all__ = ["EdgeServer"]
 
-# Far longer than a round trip to the platform's network, far shorter than its time-outs.
-_DRAIN_PAUSE_SECONDS: Final = 0.1
+# A request that is sent while its connection is being closed gets no response. The longer an idle connection waits for
+# one, the less likely is that one comes just then; and whoever is busy has long had a response that says "close".
+_DRAIN_PAUSE_SECONDS: Final = 0.5
 
 
 class EdgeServer:
@@ -68,7 +69,7 @@ class EdgeServer:
         app[HELD_REQUESTS] = self._held = HeldRequests()
         app.add_routes(routes)
         self._settings = settings
-        self._drain_pause_seconds = min(_DRAIN_PAUSE_SECONDS, drain_grace_seconds / 4)
+        self._drain_pause_seconds = min(_DRAIN_PAUSE_SECONDS, drain_grace_seconds / 20)
         self._is_draining = False
         self._clients = clients
         self._malformed = ThrottledLog("malformed_request_rejected")
@@ -108,8 +109,8 @@ class EdgeServer:
     async def stop(self) -> None:
         """Accept no new connections, complete requests in flight without holding any, then close.
 
-        For a short time responses carry ``Connection: close``: a request that arrives while its connection is being
-        closed would get no response.
+        For a short time responses carry ``Connection: close``, and idle connections stay: a request that arrives while
+        its connection is being closed would get no response.
         """
         self._is_draining = True
         self._held.release()

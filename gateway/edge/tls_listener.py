@@ -24,6 +24,7 @@ _ACCEPTED_AT_ONCE: Final = 64
 _ACCEPT_PAUSE_SECONDS: Final = 1.0
 _HELLO_SECONDS: Final = 2.0
 _TLS_SHUTDOWN_SECONDS: Final = 2.0
+_POLL_SECONDS: Final = 0.02
 
 _log = structlog.get_logger(__name__)
 
@@ -104,14 +105,15 @@ class Listener:
             self._listen(listening)
         return int(self._sockets[0].getsockname()[1])
 
-    async def close(self, handshake_grace_seconds: float = 0.0) -> None:
-        """Accept no further connections and abort pending handshakes; established connections stay.
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """Accept no further connections, and after a while abort pending handshakes; established connections stay.
 
         Args:
-            handshake_grace_seconds: How long pending handshakes may still take.
+            grace_seconds: How long to wait for all connections to end by themselves.
         """
+        loop = asyncio.get_running_loop()
         for listening in self._sockets:
-            asyncio.get_running_loop().remove_reader(listening)
+            loop.remove_reader(listening)
             # The kernel would reset the connections that wait in the backlog.
             for _ in range(_BACKLOG):
                 if not self._accept(listening):
@@ -120,7 +122,9 @@ class Listener:
         for pause in self._pauses:
             pause.cancel()
         # Connections accepted just now need time for their handshake.
-        await asyncio.sleep(handshake_grace_seconds)
+        until = loop.time() + grace_seconds
+        while (self._handshakes or self._tasks) and loop.time() < until:  # noqa: ASYNC110 (both change meanwhile)
+            await asyncio.sleep(min(_POLL_SECONDS, grace_seconds))
         pending = [*self._handshakes]
         for handshake in pending:
             self._forget(handshake)

@@ -1,14 +1,14 @@
 """A gateway shuts down while D1 posts over persistent connections: every post gets a response."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from itertools import count
 from pathlib import Path
 
 import aiohttp
 
 from sandbox import Sandbox
-from tests.integration.edge.edge_caller import event
+from tests.integration.edge.edge_caller import EdgeCaller, end_of, event
 from tests.running import edge_tls, notification_path, running_gateway, settings_for
 
 
@@ -45,3 +45,20 @@ async def test_no_post_is_left_without_a_response_by_a_shutdown(sandbox: Sandbox
         await asyncio.gather(*(posted.wait() for posted in clients))
 
     assert all(post.result() for post in posts)
+
+
+async def test_an_idle_connection_that_a_shutdown_finds_still_gets_the_response_to_a_request(
+    sandbox: Sandbox, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as ending:
+        gateway = running_gateway(sandbox, settings_for(sandbox, tmp_path, drain_grace_seconds=10))
+        caller = await EdgeCaller.of(await gateway.__aenter__(), session)
+        (reader, writer), (idle, _) = [await stack.enter_async_context(caller.connection()) for _ in range(2)]
+        ending.create_task(gateway.__aexit__(None, None, None))
+        # Longer than a round trip to any network.
+        await asyncio.sleep(0.3)
+        writer.write(caller.raw_event())
+        response = await caller.read(reader)
+        assert (response.status, response.headers["connection"]) == (204, "close")
+        assert await end_of(reader) == b""
+        assert await end_of(idle) == b""
