@@ -64,9 +64,11 @@ class UpstreamSettings(Table):
     """Maximum pause of the open circuit breaker before it probes the upstream."""
 
     @model_validator(mode="after")
-    def _connect_timeout_within_total(self) -> "UpstreamSettings":
-        if self.connect_timeout_seconds > self.total_timeout_seconds:
-            raise ValueError("connect_timeout_seconds must not exceed total_timeout_seconds")
+    def _parts_within_total(self) -> "UpstreamSettings":
+        head = self.head_timeout_seconds or 0.0
+        for part, seconds in (("connect", self.connect_timeout_seconds), ("head", head)):
+            if seconds > self.total_timeout_seconds:
+                raise ValueError(f"{part}_timeout_seconds must not exceed total_timeout_seconds")
         return self
 
 

@@ -37,6 +37,7 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
             "connect_timeout_seconds must not exceed",
             {"d1": "connect_timeout_seconds = 5\ntotal_timeout_seconds = 4"},
         ),
+        ("d1 (", "head_timeout_seconds must not exceed total_timeout_seconds", {"d1": "head_timeout_seconds = 10.5"}),
         ("d1.max_connections ", "", {"d1": "max_connections = 0"}),
         (
             "callbacks.card_credentials.fallback_status ",
