@@ -52,7 +52,7 @@ SETTINGS: Final[Mapping[str, Assumption]] = MappingProxyType(
         "d1.assertion_audience": Assumption(
             what="is accepted as the audience of assertions",
             basis="an integrator sends it; D1 documents the claim as optional, without a value",
-            if_wrong="D1 issues no token, and every call fails with UPSTREAM_AUTHENTICATION. Leave it unset.",
+            if_wrong="D1 issues no token, and every call fails with UPSTREAM_AUTHENTICATION. Set it to an empty text.",
         ),
     }
 )

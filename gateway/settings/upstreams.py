@@ -84,8 +84,8 @@ class D1Settings(UpstreamSettings):
     """Private key of the client certificate (PEM)."""
     tls_key_passphrase_file: PrivateFile | None = None
     """File with the private key's passphrase only. Unset: the key is not encrypted."""
-    assertion_audience: Identifier | None = "https://api.d1.thalescloud.io"
-    """The `aud` claim of assertions."""
+    assertion_audience: Identifier = "https://api.d1.thalescloud.io"
+    """The `aud` claim of assertions. Empty: they have none."""
 
     @model_validator(mode="after")
     def _certificate_with_its_key(self) -> "D1Settings":

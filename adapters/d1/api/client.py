@@ -173,7 +173,7 @@ async def connect(
     meter: UpstreamMeter = Unmeasured(),  # noqa: B008  without state
     *,
     common: Identity | None = None,
-    assertion_audience: str | None = None,
+    assertion_audience: str = "",
 ) -> AsyncIterator[D1Client]:
     """Connect to one D1 environment for as long as the context lasts.
 
@@ -183,7 +183,7 @@ async def connect(
         identities: Identities by issuer id. Issuers with the same one share its connections and circuit breaker.
         meter: Receives requests, retries and circuit breaker states.
         common: The identity with which tokens of aggregators are fetched; None if no issuer has an aggregator.
-        assertion_audience: The ``aud`` claim of assertions; None to leave it out.
+        assertion_audience: The ``aud`` claim of assertions; empty to leave it out.
 
     Raises:
         ValueError: HTTPS without a TLS context, or an aggregator without a common identity.

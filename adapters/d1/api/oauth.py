@@ -53,14 +53,14 @@ _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _log = structlog.get_logger(__name__)
 
 
-def sign_assertion(subject: str, key: ECKey, audience: str | None, now: float) -> str:
+def sign_assertion(subject: str, key: ECKey, audience: str, now: float) -> str:
     """Sign the JWT that an issuer or an aggregator exchanges for a token (RFC 7523 section 3).
 
     Args:
         subject: Value of ``iss`` and ``sub``: the id of the issuer or the aggregator (D1 API: get OAuth 2.0 access
             token).
         key: Its assertion key.
-        audience: Value of ``aud``; None to leave it out.
+        audience: Value of ``aud``; empty to leave it out.
         now: Time in seconds since 1970 (UTC).
     """
     issued = int(now)
@@ -71,7 +71,7 @@ def sign_assertion(subject: str, key: ECKey, audience: str | None, now: float) -
         "exp": issued + _ASSERTION_LIFETIME_SECONDS,
         "jti": str(uuid.uuid4()),
     }
-    if audience is not None:
+    if audience:
         claims["aud"] = audience
     header = {"alg": _ALGORITHM, "typ": "JWT", "kid": key.kid}
     return jwt.encode(header, claims, key, algorithms=[_ALGORITHM])
@@ -126,7 +126,7 @@ class TokenSource:
         settings: UpstreamSettings,
         *,
         common: HttpExchange | None = None,
-        assertion_audience: str | None = None,
+        assertion_audience: str = "",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -138,7 +138,7 @@ class TokenSource:
             settings: Settings with the time limit of a fetch.
             common: What sends requests for the tokens of aggregators: not an issuer's own connections, so that a
                 certificate that D1 refuses stops no other issuer. None if no issuer has an aggregator.
-            assertion_audience: The ``aud`` claim of assertions; None to leave it out.
+            assertion_audience: The ``aud`` claim of assertions; empty to leave it out.
             clock: Time in seconds since 1970 (UTC), for assertions.
             monotonic: Monotonic time in seconds, for the age of tokens.
 
