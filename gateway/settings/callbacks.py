@@ -93,5 +93,8 @@ class CallbackSettings(Table):
                 isinstance(policy, CallbackPolicySettings | ResultPollSettings)
                 and policy.max_attempts_if_slow > policy.max_attempts
             ):
-                raise ValueError(f"{kind}: max_attempts_if_slow must not exceed max_attempts")
+                raise ValueError(
+                    f"{kind}: max_attempts_if_slow must not exceed max_attempts: "
+                    f"they are {policy.max_attempts_if_slow} and {policy.max_attempts}"
+                )
         return self

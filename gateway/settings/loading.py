@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -31,6 +32,13 @@ FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
 
 _CLIENT_PREFIX = "d1_gateway_client_"
 """Prefix of the client's options, which may share the environment."""
+_IN_TOML = {
+    "tuple_type": "must be a list",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "extra_forbidden": "unknown setting",
+}
+"""In words of the file what pydantic says in those of Python, by pydantic's name of the error."""
 _WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 (compared, not listened on)
 
 
@@ -174,7 +182,7 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
         sources = _Sources(file)
         settings = Settings(**sources.file_values)
     except ValidationError as error:
-        mistakes += [f"{sources.locate(detail['loc'])}: {_text(detail['msg'])}" for detail in error.errors()]
+        mistakes += [f"{sources.locate(detail['loc'])}: {_text(detail)}" for detail in error.errors()]
     except SourceError as error:
         mistakes.append(f"environment: {error}")
     except (OSError, ValueError) as error:
@@ -222,8 +230,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
 
 
-def _text(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _text(detail: ErrorDetails) -> str:
+    return _IN_TOML.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
 
 
 def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:

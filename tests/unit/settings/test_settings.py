@@ -123,13 +123,13 @@ def test_an_unknown_setting_in_the_environment_is_refused_with_its_place(
 @pytest.mark.parametrize(
     ("variable", "value", "mistake"),
     [
-        ("GRPC__PRT", "1", "grpc.prt (environment): Extra inputs"),
+        ("GRPC__PRT", "1", "grpc.prt (environment): unknown setting"),
         ("GRPC__PORT", "", "grpc.port (environment): Input should be"),
-        ("GRPC", '{"prt": 1}', "grpc.prt (environment): Extra inputs"),
+        ("GRPC", '{"prt": 1}', "grpc.prt (environment): unknown setting"),
         ("D1__TOTAL_TIMEOUT_SECONDS", "1", "d1 ({file} and environment): connect_timeout_seconds must not exceed"),
         ("GRPC__TLS_KEY_FILE", "{private}", "grpc (environment): set both tls_certificate_file and"),
         ("GRPC__PORT", "9443", "settings ({file} and environment): grpc.port and edge.port"),
-        ("NATS", "nats://localhost", "nats (environment): Input should be"),
+        ("NATS", "nats://localhost", "nats (environment): must be a table"),
         ("ISSUERS", "{", "environment: error parsing value"),
     ],
 )

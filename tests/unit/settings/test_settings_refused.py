@@ -48,10 +48,15 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
         *(
             (
                 "callbacks (",
-                f"{kind}: max_attempts_if_slow must not exceed max_attempts",
+                f"{kind}: max_attempts_if_slow must not exceed max_attempts: they are 3 and 2",
                 {"rest": f"[callbacks.{kind}]\nmax_attempts = 2\nmax_attempts_if_slow = 3"},
             )
             for kind in ("deliver_otp", "card_credentials", "authentication_result")
+        ),
+        (
+            "callbacks (",
+            "consumer_information: max_attempts_if_slow must not exceed max_attempts: they are 2 and 1",
+            {"rest": "[callbacks.consumer_information]\nmax_attempts = 1"},
         ),
         ("d1.assertion_audience ", "", {"d1": "assertion_audience = 5"}),
         ("d1.tls_ca_file ", "", {"d1": 'tls_ca_file = "{folder}"'}),
@@ -64,6 +69,9 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
                 *('["/{issuerId}"]', '["/a?b"]', '["/a%2fb"]', '["/v1", "/v1"]', '"/banking/v1"', '["/é"]'),
             )
         ),
+        ("edge.additional_banking_paths ", "must be a list", {"edge": 'additional_banking_paths = "/banking/v1"'}),
+        ("log ", "must be a table", {"top": "log = 5"}),
+        ("aggregators ", "must be a table", {"top": "aggregators = 5"}),
         ("edge.oauth.client_secret_sha256 ", "", {"edge": _OAUTH.replace("0a" * 32, "hunter2") + _SIGNING_KEY}),
         # TLS by halves.
         *(
@@ -99,7 +107,7 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
         ("settings ({toml}): grpc.port and edge.port are both 8443", "", {"edge": 'host = "::"\nport = 8443'}),
         # What the file should not hold.
         ("nope ", "{toml}", {"top": "nope = 1"}),
-        ("edge.nope ", "{toml}", {"edge": "nope = 1"}),
+        ("edge.nope ", "unknown setting", {"edge": "nope = 1"}),
         ("d1.nope ", "{toml}", {"d1": "nope = 1"}),
         ("issuers.ISSUER0001.d1_encryption_keys.0.nope ", "{toml}", {"rest": "nope = 1"}),
         ("nope ", "{toml}", {"rest": "[nope]\na = 1"}),
