@@ -68,7 +68,7 @@ def read(file: Path) -> Document:
     """Read a file.
 
     Raises:
-        UnusableFileError: It cannot be read, is too large, is no OpenAPI 3 file, or a reference leads nowhere.
+        UnusableFileError: It cannot be read, is too large, is not an OpenAPI 3 file, or a reference leads nowhere.
     """
     try:
         with file.open("rb") as opened:
@@ -84,7 +84,7 @@ def read(file: Path) -> Document:
     try:
         return _document(json.loads(text) if text.lstrip().startswith("{") else _from_yaml(text))
     except json.JSONDecodeError as error:
-        raise UnusableFileError(f"no JSON: line {error.lineno}: {error.msg}") from error
+        raise UnusableFileError(f"not JSON: line {error.lineno}: {error.msg}") from error
     except RecursionError as error:
         raise UnusableFileError("nested too deep") from error
 
@@ -112,20 +112,20 @@ def _from_yaml(text: str) -> Any:
         return yaml.load(text, Loader)  # noqa: S506 (it is a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f"line {error.problem_mark.line + 1}: "
-        raise UnusableFileError(f"no YAML: {line}{error.problem}") from error
+        raise UnusableFileError(f"not YAML: {line}{error.problem}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise UnusableFileError(f"no YAML: {error}") from error
+        raise UnusableFileError(f"not YAML: {error}") from error
 
 
 def _document(root: Any) -> Document:
     if not isinstance(root, dict):
-        raise UnusableFileError("no OpenAPI file: it is no object")
+        raise UnusableFileError("not an OpenAPI file: not an object")
     version = str(root.get("openapi", ""))
     if not version.startswith("3."):
         found = f"OpenAPI {root['swagger']}" if "swagger" in root else version and f"OpenAPI {version}"
-        raise UnusableFileError(f"no OpenAPI 3 file{found and f': it is {found}'}")
+        raise UnusableFileError(f"not an OpenAPI 3 file{found and f': it is {found}'}")
     if not isinstance(root.get("paths"), dict):
-        raise UnusableFileError("no OpenAPI file: it has no paths")
+        raise UnusableFileError("not an OpenAPI file: it has no paths")
     _check_references(root)
     info = _object(root.get("info"))
     operations = [each for path, item in root["paths"].items() for each in _operations(root, str(path), item)]

@@ -55,7 +55,7 @@ def test_differences_stand_below_their_call_before_its_notes_and_end_with_1(tmp_
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("title: no API", "no OpenAPI 3 file"),
+        ("title: no API", "not an OpenAPI 3 file"),
         ("openapi: 3.0.3\npaths: {/pets: {get: {}, post: {responses: {}}}}", "it has none of the gateway's calls"),
     ],
 )
