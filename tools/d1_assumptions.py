@@ -23,18 +23,20 @@ _INTRODUCTION = """\
 Generated from `adapters/d1`; `make generate` updates this page.
 
 Thales gives D1's specification to its customers only. The gateway rests on D1's public documentation, and on what is
-listed here where that shows nothing. Whoever has the real files compares in an hour:
+listed here where that shows nothing. Whoever has the real files can compare them within an hour:
 
 1. Get the OpenAPI files from Thales: `D1-Public-IN-v2-Card`, `D1-Public-IN-v1-3DSecure`, `D1-Public-OUT-v1-Consumer`,
    `D1-Public-OUT-v1-3DSecure`, `D1-Public-OUT-v1-Auth2`, `D1-Public-IN-v1-Auth2`, and `D1-Public-IN-v2-Consumer` if
    consumers are registered.
 2. Run `d1-gateway d1 check FILE` on each. It needs no settings and sends nothing; YAML needs the extra `openapi`
    (`d1-gateway[openapi]`). It prints each difference below its call, and ends with 0 if nothing differs, with 1 if
-   something does, with 2 if the file cannot be compared. What a file does not hold is "not in this file". A note takes
-   no correction by itself: a property that is never sent, codes of which D1 decides, statuses that are taken anyway.
-3. Correct the name that stands beside it here, and what is known of D1 in `tests/unit/d1/d1-openapi.yaml`, by which
-   `tests/unit/d1/test_d1_openapi.py` holds the gateway and the simulator. `make generate` and the tests follow.
-4. Ask Thales about the chapters on behaviour and settings: no file says what D1 does, and how long it waits.
+   something does, with 2 if the file cannot be compared. What a file does not hold is "not in this file". A note
+   needs no correction by itself: a property that is never sent, codes that D1 decides on, statuses that are accepted
+   anyway.
+3. Correct the name that stands beside it here, the same in the simulator (`sandbox/d1`), and what is known of D1 in
+   `tests/unit/d1/d1-openapi.yaml`, to which `tests/unit/d1/test_d1_openapi.py` holds both. Then `make generate` and
+   `make test`: some tests spell the former path or name out, and fail until they have the new one.
+4. Ask Thales about the chapters Behaviour and Settings: no file says what D1 does, or how long it waits.
 
 The command compares paths, methods, parameters, headers, bodies, statuses and values, both ways. It cannot see what is
 inside encrypted card data or an assertion, nor the times.
@@ -68,7 +70,7 @@ def _calls() -> Iterator[str]:
     )
     yield ""
     yield from _table(
-        ["Assumed", "Is", "Inferred from", "If it is wrong"],
+        ["Assumed", "Meaning", "Inferred from", "If it is wrong"],
         ([part, each.what, each.basis, each.if_wrong] for part, each in endpoints.PARTS.items()),
     )
 

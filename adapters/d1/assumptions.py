@@ -40,19 +40,19 @@ SETTINGS: Final[Mapping[str, Assumption]] = MappingProxyType(
         "callbacks.card_credentials.deadline_seconds": _TIMEOUT,
         "callbacks.authentication_result.wait_seconds": _TIMEOUT,
         "callbacks.authentication_result_ttl_seconds": Assumption(
-            what="is longer than D1 asks for a result",
+            what="is longer than D1 goes on asking for a result",
             basis="tokens and sessions of D1, which live 15 minutes to an hour; D1 discloses no challenge time-out",
             if_wrong="D1 asks for a result that is gone, and a handler is asked again.",
         ),
         "edge.additional_banking_paths": Assumption(
-            what="is complete: D1 calls about consumers below `/banking/d1/v1` alone",
+            what="is complete: D1 makes its calls about consumers below `/banking/d1/v1` only",
             basis="D1's documentation; an integrator's D1 also called below `/banking/v1`",
             if_wrong="D1 gets 404: it learns no phone number, and delivers no one-time password. Add the path.",
         ),
         "d1.assertion_audience": Assumption(
             what="is accepted as the audience of assertions",
             basis="an integrator sends it; D1 documents the claim as optional, without a value",
-            if_wrong="D1 issues no token, and every call fails with UPSTREAM_AUTHENTICATION. Set it to an empty text.",
+            if_wrong="D1 issues no token, and every call fails with UPSTREAM_AUTHENTICATION. Leave it empty.",
         ),
     }
 )
@@ -64,7 +64,7 @@ _ID: Final = Assumption(
     if_wrong="The gateway refuses a valid id with INVALID_REQUEST; nothing is sent.",
 )
 _PERSON: Final = Assumption(
-    what="takes what the contract takes",
+    what="may have any form that the contract allows",
     basis="the advice of D1's SDK and samples; D1 shows no pattern",
     if_wrong="D1 refuses the consumer's information, and sends no one-time password.",
 )

@@ -24,7 +24,7 @@ class Finding:
     """Something about a call."""
 
     is_difference: bool
-    """False: a note, which takes no correction by itself."""
+    """False: a note, which needs no correction by itself."""
     text: str
 
 
