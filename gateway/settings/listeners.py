@@ -37,6 +37,7 @@ __all__ = [
 Algorithm = Literal["ES256", "PS256", "RS256", "EdDSA", "Ed25519"]
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 
 class GrpcSettings(Table):
@@ -181,9 +182,16 @@ def _distinct(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     return prefixes
 
 
+def _path_prefix(prefix: str) -> str:
+    if not _PATH_PREFIX.fullmatch(prefix):
+        raise ValueError("must be a path of letters, digits and ._~-, without a slash at the end: /banking/v1")
+    return prefix
+
+
 _PathPrefix = Annotated[
     str,
-    StringConstraints(pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$", max_length=128),
+    StringConstraints(max_length=128),
+    AfterValidator(_path_prefix),
     WithJsonSchema({"type": "string", "format": "path"}),
 ]
 

@@ -63,12 +63,13 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
         ("d1.tls_ca_file ", "file not found: {folder}/missing.pem", {"d1": 'tls_ca_file = "{folder}/missing.pem"'}),
         *(("issuers.", "", {"issuer": issuer}) for issuer in ("SHORT", "TOOLONG00001", "")),
         *(
-            ("edge.additional_banking_paths", "", {"edge": f"additional_banking_paths = {paths}"})
+            ("edge.additional_banking_paths.0 ", "without a slash at", {"edge": f"additional_banking_paths = {paths}"})
             for paths in (
                 *('[""]', '["/"]', '["banking/v1"]', '["/banking/v1/"]', '["/banking/../v1"]', '["/a//b"]'),
-                *('["/{issuerId}"]', '["/a?b"]', '["/a%2fb"]', '["/v1", "/v1"]', '"/banking/v1"', '["/é"]'),
+                *('["/{issuerId}"]', '["/a?b"]', '["/a%2fb"]', '["/é"]', '["/v1\\n"]'),
             )
         ),
+        ("edge.additional_banking_paths ", "a path twice", {"edge": 'additional_banking_paths = ["/v1", "/v1"]'}),
         ("edge.additional_banking_paths ", "must be a list", {"edge": 'additional_banking_paths = "/banking/v1"'}),
         ("log ", "must be a table", {"top": "log = 5"}),
         ("aggregators ", "must be a table", {"top": "aggregators = 5"}),
