@@ -134,7 +134,7 @@ class _ResponseReader:
         self._is_head = is_head
         self._headers: dict[bytes, bytes] = {}
         self._header_count = self._header_bytes = 0
-        self._unfinished_head_bytes = 0
+        self._unread_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
         self.has_head = False
@@ -150,6 +150,7 @@ class _ResponseReader:
         Raises:
             MalformedResponseError: It is no response, or beyond the limits.
         """
+        body_bytes = self._body_bytes
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
@@ -158,10 +159,12 @@ class _ResponseReader:
                 self.is_reusable = False
                 return
             raise MalformedResponseError(self._status if isinstance(error.__context__, _TooLargeError) else 0) from None
-        if not self.has_head:
-            # The parser holds a header until its end.
-            self._unfinished_head_bytes += len(data)
-            if self._unfinished_head_bytes > _MAX_HEAD_BYTES:
+        if self.is_complete or self._body_bytes > body_bytes:
+            self._unread_bytes = 0
+        else:
+            # A head, a chunk's extension or a trailer: the parser holds a header until its end.
+            self._unread_bytes += len(data)
+            if self._unread_bytes > _MAX_HEAD_BYTES:
                 raise MalformedResponseError
 
     def response(self) -> Response:

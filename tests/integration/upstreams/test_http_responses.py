@@ -100,6 +100,8 @@ async def test_headers_reach_the_response_as_they_were_received() -> None:
         OK + b"X: " + b"x" * 70_000,
         OK + b"X: " + b"x" * 70_000 + b"\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 3_000,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"x" * 1_000_000,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"x" * 1_000_000,
         OK + b"Content-Length: 1001\r\n\r\n" + b"x" * 1001,
         OK + b"Transfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n",
         OK + b"\r\n" + b"x" * 1001,
