@@ -55,9 +55,11 @@ class ConnectionPool:
         self._idle: list[Connection] = []
         self._cleanup: asyncio.TimerHandle | None = None
         self._all_lost = asyncio.Event()
+        self._is_closed = False
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, and those being made once they are there; later requests fail without one."""
+        self._is_closed = True
         if self._cleanup is not None:
             self._cleanup.cancel()
         self._all_lost.clear()
@@ -121,6 +123,8 @@ class ConnectionPool:
         return now - connection.idle_since >= _MAX_IDLE_SECONDS or now - connection.opened >= _MAX_AGE_SECONDS
 
     async def _connect(self, deadline: float) -> Connection:
+        if self._is_closed:
+            raise ExchangeError(Fate.NOT_CONNECTED)
         limit = self._loop.time() + self._connect_timeout_seconds
         try:
             async with asyncio.timeout_at(min(deadline, limit)) as timer:
@@ -138,15 +142,26 @@ class ConnectionPool:
         connected = await start_connection(
             addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_SECONDS, interleave=1, socket_factory=client_socket
         )
-        _, connection = await self._loop.create_connection(
-            lambda: Connection(
-                self._loop, connected, self._max_body_bytes, on_open=self._connections.add, on_lost=self._lost
-            ),
-            sock=connected,
-            ssl=self._tls,
-            server_hostname=None if self._tls is None else self._host,
-        )
+        connection = Connection(self._loop, connected, self._max_body_bytes, on_open=self._opened, on_lost=self._lost)
+        try:
+            await self._loop.create_connection(
+                lambda: connection,
+                sock=connected,
+                ssl=self._tls,
+                server_hostname=None if self._tls is None else self._host,
+            )
+        except BaseException:
+            if connection in self._connections:
+                # Cancelled as it opened: uvloop closes its transport without calling `connection_lost`.
+                connection.transport.abort()
+                self._lost(connection)
+            raise
         return connection
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if self._is_closed:
+            connection.transport.abort()
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)

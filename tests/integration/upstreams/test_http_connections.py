@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from adapters.http import pool as pools
-from adapters.http.connection import ExchangeError, Fate, encode_request
+from adapters.http.connection import Connection, ExchangeError, Fate, encode_request
 from adapters.http.pool import ConnectionPool
 from gateway.settings import ThreeDSSettings
 from gateway.tls.contexts import threeds_context
@@ -176,6 +176,41 @@ async def test_ten_thousand_cancelled_requests_leave_no_descriptor_and_no_task(p
         assert not first._connections
         assert not second._connections
     assert asyncio.all_tasks() == tasks
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_a_closed_pool_writes_no_request_and_keeps_no_connection(pki: Pki, *, is_secure: bool) -> None:
+    tls = server_context(pki.d1_server, pki.gateway_client_ca) if is_secure else None
+    async with raw_server(keeping, tls) as server:
+        async with pool_at(server.url, client_context(pki.gateway_client, pki.server_ca)) as pool:
+            connecting = asyncio.create_task(exchange(pool))
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(connecting, exchange(pool), return_exceptions=True)
+
+        assert [type(outcome) for outcome in outcomes] == [ExchangeError, ExchangeError]
+        assert [outcome.fate.sent for outcome in outcomes if isinstance(outcome, ExchangeError)] == [False, False]
+        await until(lambda: not pool._connections and not server.open)
+        assert len(server.tls) <= 1
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+async def test_a_request_cancelled_as_its_connection_is_made_leaves_none(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, *, is_secure: bool
+) -> None:
+    tls = server_context(pki.d1_server, pki.gateway_client_ca) if is_secure else None
+    context = client_context(pki.gateway_client, pki.server_ca)
+    async with raw_server(silent, tls) as server, asyncio.timeout(5), pool_at(server.url, context) as pool:
+        opened = pool._opened
+        request = asyncio.create_task(exchange(pool))
+
+        def cancelling(connection: Connection) -> None:
+            opened(connection)
+            request.cancel()
+
+        monkeypatch.setattr(pool, "_opened", cancelling)
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        await until(lambda: not pool._connections and not server.open)
 
 
 async def test_addresses_of_both_families_are_raced(monkeypatch: pytest.MonkeyPatch) -> None:
