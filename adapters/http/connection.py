@@ -199,7 +199,8 @@ class _ResponseReader:
         self.has_head = True
         is_chunked, has_length = b"transfer-encoding" in self._headers, b"content-length" in self._headers
         if self._is_bodiless():
-            if is_chunked or has_length:
+            promises_body = is_chunked or self._headers.get(b"content-length", b"0") != b"0"
+            if promises_body or self._is_head:
                 self.is_complete = True
                 raise _InvalidError
         elif is_chunked and has_length:

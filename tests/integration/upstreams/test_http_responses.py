@@ -30,6 +30,7 @@ SAMPLE = (
         (OK + b"Content-Length: 3\r\nConnection: close\r\n\r\nabc", 200, b"abc", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", 200, b"abc", False),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204, b"", True),
         (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", 204, b"", False),
         (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 204, b"", False),
         (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, b"", False),
@@ -59,9 +60,15 @@ async def test_a_response_is_read_to_its_end_and_no_further(
             assert len(server.tls) == 1
 
 
-async def test_a_response_to_head_has_no_body_whatever_its_headers_say() -> None:
-    async with raw_server(sends(OK + b"Content-Length: 500\r\n\r\n")) as server, pool_at(server.url) as pool:
-        assert await exchange(pool, "HEAD") == Response(200, "", "", b"")
+@pytest.mark.parametrize("header", [b"Content-Length: 500\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+async def test_a_response_to_head_has_no_body_whatever_its_headers_say(header: bytes) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + header + b"\r\n")
+        await reader.read()
+
+    async with raw_server(script) as server, pool_at(server.url) as pool:
+        assert await exchange(pool, "HEAD", seconds=5) == Response(200, "", "", b"")
         assert not pool._idle
 
 
