@@ -237,7 +237,8 @@ class HttpExchange:
             return upstream.contract_broken(f"The response of {upstream.title} is not HTTP.")
         if isinstance(fault, DeadlineError):
             return upstream.deadline_exceeded(sent=sent)
-        alert = "" if fault is None else refusing_alert(fault)
+        # Only in place of the first response does an alert say that the upstream has processed nothing.
+        alert = "" if fault is None or failure.has_served else refusing_alert(fault)
         if alert:
             return upstream.certificate_refused(alert, self._client_certificate())
         return upstream.no_response(fault) if sent else upstream.unreachable(fault)

@@ -36,7 +36,7 @@ class Fate(enum.Enum):
     NOT_CONNECTED = enum.auto()
     """There was no connection."""
     NOT_WRITTEN = enum.auto()
-    """The connection was gone before a byte was written."""
+    """No byte was written: the connection was gone, or the deadline had passed."""
     NO_RESPONSE = enum.auto()
     """The request was written, and no byte came back."""
     BROKEN_RESPONSE = enum.auto()
@@ -55,17 +55,19 @@ class DeadlineError(TimeoutError):
 class ExchangeError(Exception):
     """An exchange did not complete."""
 
-    def __init__(self, fate: Fate, fault: BaseException | None = None) -> None:
+    def __init__(self, fate: Fate, fault: BaseException | None = None, *, has_served: bool = False) -> None:
         """Initialise.
 
         Args:
             fate: How far it came.
             fault: What ended it, as the operating system or TLS says it; a `DeadlineError`, or a `TimeoutError` for the
                 limit of a connection or a head; None if the upstream closed the connection.
+            has_served: Whether anything had come over the connection, in this exchange or before.
         """
         super().__init__(fate, fault)
         self.fate = fate
         self.fault = fault
+        self.has_served = has_served
 
 
 class MalformedResponseError(ExchangeError):
@@ -73,7 +75,7 @@ class MalformedResponseError(ExchangeError):
 
     def __init__(self, too_large_status: int = 0) -> None:
         """Initialise with the status of a response whose body is too large; 0 for anything else."""
-        super().__init__(Fate.BROKEN_RESPONSE)
+        super().__init__(Fate.BROKEN_RESPONSE, has_served=True)
         self.too_large_status = too_large_status
 
 
@@ -244,7 +246,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._reader = _ResponseReader(max_body_bytes)
         self._waiter: asyncio.Future[Response] | None = None
-        self._has_received = False
+        self._has_received = self._has_served = False
         self.transport: asyncio.Transport
         self.opened = self.idle_since = loop.time()
 
@@ -280,6 +282,8 @@ class Connection(asyncio.Protocol):
         """
         if self.transport.is_closing():
             raise ExchangeError(Fate.NOT_WRITTEN)
+        if deadline <= self._loop.time():
+            raise ExchangeError(Fate.NOT_WRITTEN, DeadlineError())
         self._has_received = False
         self._reader.start(is_head=is_head)
         waiter: asyncio.Future[Response] = self._loop.create_future()
@@ -309,7 +313,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is None or self._waiter.done():
             self.transport.abort()
             return
-        self._has_received = True
+        self._has_received = self._has_served = True
         try:
             self._reader.feed(data)
         except MalformedResponseError as error:
@@ -338,4 +342,4 @@ class Connection(asyncio.Protocol):
     def _fail(self, fault: Exception | None) -> None:
         if self._waiter is not None and not self._waiter.done():
             fate = Fate.BROKEN_RESPONSE if self._has_received else Fate.NO_RESPONSE
-            self._waiter.set_exception(ExchangeError(fate, fault))
+            self._waiter.set_exception(ExchangeError(fate, fault, has_served=self._has_served))

@@ -29,6 +29,7 @@ from tests.integration.upstreams.fake_upstream import (
 from tests.integration.upstreams.raw_server import raw_server
 
 OK = reply(status=204)
+KEPT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 @pytest.fixture
@@ -93,6 +94,55 @@ async def test_a_connection_that_is_closed_before_anything_is_read_leaves_the_ou
     upstream.greeting = BREAK
     async with http_at(upstream.url) as http:
         assert kind_of(await failure(http)) == ("UPSTREAM_NO_RESPONSE", "UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("served", "part", "outcome"),
+    [(0, b"", "NOT_SENT"), (1, b"", "UNKNOWN"), (0, b"HTTP/1.1 201 Created\r\nX", "UNKNOWN")],
+    ids=["in place of the first response", "in place of a later one", "within a response"],
+)
+async def test_a_tls_alert_says_that_nothing_was_sent_only_if_it_is_the_first_word(
+    served: int, part: bytes, outcome: str
+) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(served):
+            await reader.readuntil(b"\r\n\r\nsecret")
+            writer.write(KEPT)
+        await reader.readuntil(b"\r\n\r\nsecret")
+        writer.write(part)
+        await reader.read()
+
+    alert = ssl.SSLError(1, "alert")
+    alert.reason = "TLSV1_ALERT_ACCESS_DENIED"
+    async with raw_server(script) as server, http_at(server.url) as http:
+        for _ in range(served):
+            await send(http)
+        failing = asyncio.create_task(failure(http))
+        await asyncio.sleep(0.1)
+        (connection,) = http._pool._connections
+        # No server that we know sends one so late, but TLS allows it.
+        connection.connection_lost(alert)
+
+        error = await failing
+
+    assert kind_of(error)[1] == outcome
+
+
+async def test_a_request_whose_deadline_has_passed_is_not_written() -> None:
+    seen: list[bytes] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            seen.append(await reader.readuntil(b"\r\n\r\nsecret"))
+            writer.write(KEPT)
+
+    async with raw_server(script) as server, http_at(server.url) as http:
+        await send(http)
+        error = await failure(http, seconds=-0.01)
+        await send(http)
+
+        assert kind_of(error) == ("DEADLINE_EXCEEDED", "NOT_SENT")
+        assert (len(seen), len(server.tls)) == (2, 1)
 
 
 async def test_a_deadline_that_passes_within_the_response_leaves_the_outcome_unknown(upstream: FakeUpstream) -> None:
