@@ -94,7 +94,7 @@ class ConnectionPool:
         now = self._loop.time()
         while self._idle:
             connection = self._idle.pop()
-            if not self._is_stale(connection, now) and connection.is_alive():
+            if connection.is_reusable and not self._is_stale(connection, now) and connection.is_alive():
                 return connection
             connection.transport.abort()
         return None

@@ -136,6 +136,16 @@ async def test_a_connection_that_dies_while_idle_leaves_the_pool_at_once() -> No
         assert not pool._connections
 
 
+async def test_a_connection_that_is_being_given_up_gets_no_request() -> None:
+    async with raw_server(keeping) as server, pool_at(server.url) as pool:
+        await exchange(pool)
+        # What nobody asked for; the event loop tells of the end only later.
+        pool._idle[-1].data_received(b"HTTP/1.1 408 Request Timeout\r\n")
+
+        assert (await exchange(pool, "POST")).status == 200
+        assert len(server.tls) == 2
+
+
 async def test_idle_and_old_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "_MAX_IDLE_SECONDS", 0.1)
     async with raw_server(keeping) as server, pool_at(server.url) as pool:
