@@ -302,6 +302,8 @@ class Connection(asyncio.Protocol):
         finally:
             self._timer.cancel()
             self._waiter = None
+            # Its exception refers to this frame: a cycle.
+            del waiter
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""

@@ -1,6 +1,8 @@
 """How connections are made, kept and given up."""
 
 import asyncio
+import contextlib
+import gc
 import socket
 import ssl
 import struct
@@ -221,6 +223,20 @@ async def test_a_request_cancelled_as_its_connection_is_made_leaves_none(
         with pytest.raises(asyncio.CancelledError):
             await request
         await until(lambda: not pool._connections and not server.open)
+
+
+async def test_a_failed_request_leaves_its_error_to_no_garbage_collector() -> None:
+    async with raw_server(sends(b"x")) as server, pool_at(server.url) as pool:
+        gc.collect()
+        gc.disable()
+        try:
+            with contextlib.suppress(ExchangeError):
+                await exchange(pool)
+            # The callback that woke this task holds it until then.
+            await asyncio.sleep(0)
+            assert not any(isinstance(each, ExchangeError) for each in gc.get_objects())
+        finally:
+            gc.enable()
 
 
 async def test_addresses_of_both_families_are_raced(monkeypatch: pytest.MonkeyPatch) -> None:
