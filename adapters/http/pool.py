@@ -19,6 +19,8 @@ _MAX_IDLE_SECONDS: Final = 15.0
 """Shorter than servers and load balancers wait, so that a request rarely meets a connection that is being closed."""
 _MAX_AGE_SECONDS: Final = 300.0
 """After it a new connection is made, with the certificate and to the addresses of that time."""
+_MAX_SESSION_SECONDS: Final = 3600.0
+"""Time for which TLS sessions are resumed: a server's certificate that has expired is noticed within it."""
 _HAPPY_EYEBALLS_DELAY_SECONDS: Final = 0.25
 """Head start of an address before the next one is tried too (RFC 8305 section 8)."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -100,8 +102,6 @@ class ConnectionPool:
         return None
 
     def _give_back(self, connection: Connection) -> None:
-        if self._tls is not None:
-            self._tls.latest = connection.transport.get_extra_info("ssl_object")
         if not connection.is_reusable:
             connection.transport.abort()
             return
@@ -132,7 +132,7 @@ class ConnectionPool:
         except OSError as fault:
             if self._tls is not None:
                 # A session that the server cannot resume must not fail every connection.
-                self._tls.latest = None
+                self._tls.forget()
             is_late = timer.expired() and deadline <= limit
             error = ExchangeError(Fate.NOT_CONNECTED, DeadlineError() if is_late else fault)
         raise error
@@ -147,7 +147,7 @@ class ConnectionPool:
             await self._loop.create_connection(
                 lambda: connection,
                 sock=connected,
-                ssl=self._tls,
+                ssl=None if self._tls is None else self._tls.at(self._loop.time()),
                 server_hostname=None if self._tls is None else self._host,
             )
         except BaseException:
@@ -156,6 +156,8 @@ class ConnectionPool:
                 connection.transport.abort()
                 self._lost(connection)
             raise
+        if self._tls is not None:
+            self._tls.note(connection.transport.get_extra_info("ssl_object"), self._loop.time())
         return connection
 
     def _opened(self, connection: Connection) -> None:
@@ -172,9 +174,10 @@ class ConnectionPool:
 
 
 class _ResumingContext(ssl.SSLContext):
-    """A context whose connections resume the session of the latest one (RFC 8446 section 2.2).
+    """A context whose connections resume the session of the latest full handshake (RFC 8446 section 2.2).
 
-    A session belongs to the context that it was made with, so none outlives a change of certificates.
+    A session belongs to the context that it was made with, so none outlives a change of certificates. Resumption does
+    not look at the server's certificate again, so a session has an end.
     """
 
     def __new__(cls, _context: ssl.SSLContext) -> Self:
@@ -182,13 +185,29 @@ class _ResumingContext(ssl.SSLContext):
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
-        self.latest: ssl.SSLObject | None = None
-        """The latest connection that has served a request."""
+        self._latest: ssl.SSLObject | None = None
+        self._end = 0.0
+
+    def at(self, now: float) -> Self:
+        """Return the context for a connection at this time, in seconds of any monotonic clock."""
+        if now >= self._end:
+            self.forget()
+        return self
+
+    def note(self, connection: ssl.SSLObject, now: float) -> None:
+        """Note a connection whose handshake is complete. Its session comes with its first response."""
+        if not connection.session_reused:
+            self._latest, self._end = connection, now + _MAX_SESSION_SECONDS
+
+    def forget(self) -> None:
+        """Let the next connection begin with a full handshake."""
+        self._latest = None
 
     def wrap_bio(self, *arguments: Any, **keywords: Any) -> ssl.SSLObject:
         """See `ssl.SSLContext`; asyncio and uvloop create connections with it."""
         connection = self._context.wrap_bio(*arguments, **keywords)
-        if self.latest is not None:
+        session = None if self._latest is None else self._latest.session
+        if session is not None:
             with suppress(ValueError):
-                connection.session = self.latest.session
+                connection.session = session
         return connection

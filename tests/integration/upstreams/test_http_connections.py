@@ -265,14 +265,18 @@ class _Resolving:
         return getattr(self._loop, name)
 
 
-async def test_a_second_connection_resumes_the_tls_session_of_the_first(pki: Pki) -> None:
+@pytest.mark.parametrize(("seconds", "resumed"), [(3600.0, [False, True, True]), (0.0, [False] * 3)])
+async def test_later_connections_resume_the_tls_session_of_the_first_until_it_ends(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, seconds: float, resumed: list[bool]
+) -> None:
+    monkeypatch.setattr(pools, "_MAX_SESSION_SECONDS", seconds)
     tls = server_context(pki.d1_server, pki.gateway_client_ca)
     context = client_context(pki.gateway_client, pki.server_ca)
     async with raw_server(sends(LAST), tls) as server, pool_at(server.url, context) as pool:
         for _ in range(3):
             await exchange(pool)
-        resumed = [each is not None and each.session_reused for each in server.tls]
-        assert resumed == [False, True, True]
+
+    assert [each is not None and each.session_reused for each in server.tls] == resumed
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
