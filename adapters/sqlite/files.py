@@ -6,6 +6,7 @@ own earlier frames.
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +16,8 @@ __all__ = ["Files", "Loss"]
 _HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
 """Sizes in the write-ahead log; https://sqlite.org/fileformat2.html#the_write_ahead_log."""
+_SALTS_IN_HEADER: Final = slice(16, 24)
+_SALTS_IN_FRAME: Final = slice(8, 16)
 _NO_MAGIC: Final = bytes(4)
 
 
@@ -103,28 +106,54 @@ class Files:
             connection.close()
 
     def _find_truncation(self, database_bytes: int, wal_bytes: int) -> Loss | None:
+        try:
+            path = self._truncated(database_bytes, wal_bytes)
+        except (sqlite3.Error, OSError):
+            path = self._wal
+        if path is None:
+            return None
+        self._is_cut = True
+        return Loss(path, "was truncated")
+
+    def _truncated(self, database_bytes: int, wal_bytes: int) -> str | None:
         if wal_bytes and os.pread(self._wal_file, len(_NO_MAGIC), 0) == _NO_MAGIC:
-            return self._cut(self._wal)
-        if database_bytes >= self._database_bytes and wal_bytes >= self._wal_bytes:
+            return self._wal
+        has_shrunk = database_bytes < self._database_bytes
+        if not has_shrunk and wal_bytes >= self._wal_bytes:
             self._database_bytes, self._wal_bytes = database_bytes, wal_bytes
             return None
         # Other programs may shrink files too, by VACUUM, or a checkpoint that truncates. Then SQLite knows.
-        try:
-            page_bytes, pages = (_number(self._keeper, f"PRAGMA {name}") for name in ("page_size", "page_count"))
-            if database_bytes < page_bytes * pages:
-                return self._cut(self._database)
-            busy, frames, _ = self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error:
-            return self._cut(self._wal)
-        if frames > 0 and wal_bytes < _HEADER_BYTES + frames * (_FRAME_HEADER_BYTES + page_bytes):
-            return self._cut(self._wal)
-        if not busy:  # Otherwise the question is put again next time.
+        page_bytes, pages = (_number(self._keeper, f"PRAGMA {name}") for name in ("page_size", "page_count"))
+        if has_shrunk and self._lacks_pages(database_bytes, page_bytes, pages):
+            return self._database
+        busy, frames, copied = self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        is_copied = not busy and frames == copied
+        # The lower count, because other transactions may have added or removed pages meanwhile.
+        pages = min(pages, _number(self._keeper, "PRAGMA page_count"))
+        if has_shrunk and is_copied and os.lstat(self._database).st_size < page_bytes * pages:
+            return self._database
+        # It may have grown since its size was found, or another program may have truncated it since the checkpoint.
+        largest_bytes = max(wal_bytes, os.fstat(self._wal_file).st_size)
+        if frames > 0 and largest_bytes < _HEADER_BYTES + frames * (_FRAME_HEADER_BYTES + page_bytes):
+            return self._wal
+        if is_copied:  # Otherwise the question is put again next time.
             self._database_bytes, self._wal_bytes = database_bytes, wal_bytes
         return None
 
-    def _cut(self, path: str) -> Loss:
-        self._is_cut = True
-        return Loss(path, "was truncated")
+    def _lacks_pages(self, database_bytes: int, page_bytes: int, pages: int) -> bool:
+        """Return whether a page behind the end of the database is not in the write-ahead log either."""
+        behind = range(database_bytes // page_bytes + 1, pages + 1)
+        logged = set(self._logged_pages(page_bytes)) if behind else set()
+        # If a checkpoint has changed the size meanwhile, the pages were in the log before.
+        return any(page not in logged for page in behind) and os.lstat(self._database).st_size == database_bytes
+
+    def _logged_pages(self, page_bytes: int) -> Iterator[int]:
+        salts = os.pread(self._wal_file, _HEADER_BYTES, 0)[_SALTS_IN_HEADER]
+        offset = _HEADER_BYTES
+        # Frames from before the log began anew have other salts.
+        while (frame := os.pread(self._wal_file, _FRAME_HEADER_BYTES, offset)) and frame[_SALTS_IN_FRAME] == salts:
+            yield int.from_bytes(frame[:4], "big")
+            offset += _FRAME_HEADER_BYTES + page_bytes
 
     def _saved(self, path: str, what: str) -> Loss:
         """Copy the write-ahead log into the database while it can still be read, since a restart may not find it."""

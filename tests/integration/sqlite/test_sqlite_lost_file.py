@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.sqlite import SqliteEventLog, SqliteStorage
+from adapters.sqlite.files import Files, Loss
 from tests.integration.sqlite.sqlite_events import (
     ISSUER,
     NO_STORE,
@@ -200,6 +201,34 @@ async def test_other_programs_may_back_up_and_shrink_the_database(
             assert await log.append(event(number + 100))
 
     assert await numbers(log) == [*range(9), *range(80, 100), 100, 200, 101, 201]
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "VACUUM"])
+async def test_a_database_may_grow_between_being_shrunk_and_being_looked_at(
+    log: SqliteEventLog, path: Path, statement: str
+) -> None:
+    await append_all(log, [event(number, payload=bytes(5_000)) for number in range(100)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA wal_autocheckpoint = 0")
+        other.execute("DELETE FROM event WHERE sequence BETWEEN 10 AND 80")
+        other.execute(statement)
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        other.execute("CREATE TABLE grown AS SELECT zeroblob(500000)")
+
+        assert await log.append(event(100))
+        assert await log.append(event(101))
+
+
+def test_a_truncated_database_is_noticed_although_its_pages_are_in_the_write_ahead_log(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("CREATE TABLE grown AS SELECT zeroblob(50000)")
+        with closing(Files(path, path)) as files:
+            writer.execute("PRAGMA wal_checkpoint")
+            assert files.find_loss() is None
+            truncate(path)
+
+            assert files.find_loss() == Loss(str(path), "was truncated")
 
 
 async def test_the_write_ahead_log_begins_again_without_an_alarm(log: SqliteEventLog, path: Path) -> None:
