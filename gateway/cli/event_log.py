@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,6 +14,8 @@ from gateway.settings import SettingsError
 __all__ = ["app"]
 
 app = typer.Typer(help="Manage the event log.", no_args_is_help=True)
+
+_MAX_SEQUENCE: Final = 2**63 - 1
 
 Source = Annotated[Engine, typer.Option("--from", help="Engine to copy from.")]
 Target = Annotated[Engine, typer.Option("--to", help="Engine to copy to.")]
@@ -43,7 +45,9 @@ def check(config_file: ConfigFile = None) -> None:
 
 @app.command()
 def skip(
-    sequence: Annotated[int, typer.Argument(min=1, help="Sequence of the notification, as log check lists it.")],
+    sequence: Annotated[
+        int, typer.Argument(min=1, max=_MAX_SEQUENCE, help="Sequence of the notification, as log check lists it.")
+    ],
     config_file: ConfigFile = None,
 ) -> None:
     """Let watchers go on without a damaged notification.

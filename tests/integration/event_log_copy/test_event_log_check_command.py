@@ -62,8 +62,12 @@ async def test_an_intact_log_is_told_to_be_so(stage: Stage, engine: Engine) -> N
         await fill(storage.log, notifications(20))
 
     done = await _run(stage, engine, "check")
+    beyond = await _run(stage, engine, "skip", str(2**63 - 1))
+    impossible = await _run(stage, engine, "skip", str(2**63))
 
     assert (done.status, done.stdout, done.stderr) == (0, "nothing is damaged\n", "")
+    assert (beyond.status, "is not damaged" in beyond.stderr) == (1, True)
+    assert (impossible.status, "Invalid value for 'sequence'" in impossible.stderr) == (2, True)
 
 
 async def test_a_damaged_index_is_listed_although_every_notification_is_intact(stage: Stage) -> None:
