@@ -5,7 +5,9 @@ its key, from the first start on.
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,6 +22,7 @@ from gateway.settings import SettingsError
 __all__ = ["open_cipher"]
 
 _ENTRY: Final = "idempotency-key-id"
+_ID: Final = re.compile(rb"[0-9a-f]{16}")
 _FOR_EVER_SECONDS: Final = 100 * 365 * 86_400.0
 _ATTEMPTS: Final = 5
 _PAUSE_SECONDS: Final = 0.5
@@ -46,25 +49,30 @@ async def open_cipher(
     """
     load = key_file.load_or_make if is_default else key_file.load
     found = await _patiently(lambda: store.get(_ENTRY))
-    known = None if found is None else found.decode()
+    known = None if found is None else _readable(found)
     if known is not None and known != forgotten_key_id and is_default and not await asyncio.to_thread(file.exists):
         # A new one would not fit, and the lost one may turn up.
         raise _refused(known, f"{file} is missing")
     cipher = RecordCipher(await asyncio.to_thread(load, file))
     if known is None or known == forgotten_key_id:
-        known = await _bind(store, cipher.key_id, known)
+        known = await _bind(store, cipher.key_id, found)
     if known != cipher.key_id:
         raise _refused(known, f"{file} holds the key {cipher.key_id}")
     return cipher
 
 
-async def _bind(store: KeyValueStore, key_id: str, former_id: str | None) -> str:
+async def _bind(store: KeyValueStore, key_id: str, former: bytes | None) -> str:
     """Make a key the storage's, and return the id of the storage's key: another one if another gateway was first."""
-    if former_id is not None and former_id != key_id:
-        await _patiently(lambda: store.delete(_ENTRY, former_id.encode()))
-        _log.warning("idempotency_records_forgotten", key_id=former_id)
+    if former is not None and former != key_id.encode():
+        await _patiently(lambda: store.delete(_ENTRY, former))
+        _log.warning("idempotency_records_forgotten", key_id=_readable(former))
     other = await _patiently(lambda: store.put_if_absent(_ENTRY, key_id.encode(), _FOR_EVER_SECONDS))
-    return key_id if other is None else other.decode()
+    return key_id if other is None else _readable(other)
+
+
+def _readable(stored: bytes) -> str:
+    # The settings have to be able to name a damaged one, too.
+    return stored.decode() if _ID.fullmatch(stored) else blake2b(stored, digest_size=8).hexdigest()
 
 
 def _refused(known: str, problem: str) -> SettingsError:

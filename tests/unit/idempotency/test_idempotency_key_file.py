@@ -103,6 +103,20 @@ async def test_a_storage_is_opened_with_the_key_of_its_records_alone(tmp_path: P
     assert (await opened(store, file, forgotten=key_id)).key_id == key_id
 
 
+@pytest.mark.parametrize("damaged", [b"", b"9cf546\xff7abbb1dda", b"9cf546d7abbb1dd\x1b"])
+async def test_a_storage_whose_note_of_its_key_is_damaged_opens_once_the_settings_name_that(
+    tmp_path: Path, damaged: bytes
+) -> None:
+    store, file = FakeKeyValueStore(), tmp_path / "key"
+    await store.put("idempotency-key-id", damaged, 60.0)
+    load_or_make(file)
+
+    with pytest.raises(SettingsError, match=r'forget_records_of = "[0-9a-f]{16}"$') as refused:
+        await opened(store, file)
+    await opened(store, file, forgotten=str(refused.value)[-17:-1])
+    await opened(store, file)
+
+
 @pytest.mark.parametrize("is_missing", [True, False])
 async def test_records_are_given_up_where_the_settings_name_their_key_and_never_those_of_the_next_one(
     tmp_path: Path, *, is_missing: bool
