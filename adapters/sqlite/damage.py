@@ -7,9 +7,9 @@ import structlog
 
 __all__ = ["DamagedEventError", "DamagedSubscriptionError", "KnownDamage", "is_corruption"]
 
-_ADVICE = (
-    "The disk has changed what was stored. Run d1-gateway log check, then restore the event log or skip the event."
-)
+_OF_EVENT = "Stop the gateway and run d1-gateway log check, then restore the event log or skip the notification."
+_OF_SUBSCRIPTION = "Delete the subscription while the gateway runs, then reset it to before what was not processed."
+_OF_STRUCTURE = "Stop the gateway, then restore the newest backup, or move the file away to start with a new one."
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +62,11 @@ class KnownDamage:
 
     def note(self, error: sqlite3.Error) -> None:
         """Note what was found."""
-        what = f"structure ({error})" if is_corruption(error) else str(error)
+        what, advice = str(error), _OF_EVENT
+        if is_corruption(error):
+            what, advice = f"structure ({error})", _OF_STRUCTURE
+        elif isinstance(error, DamagedSubscriptionError):
+            advice = _OF_SUBSCRIPTION
         if what not in self._found:
             self._found[what] = None
-            _log.error("event_log_damaged", what=what, advice=_ADVICE)
+            _log.error("event_log_damaged", what=what, advice=advice)

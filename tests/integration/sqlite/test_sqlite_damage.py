@@ -188,8 +188,11 @@ async def test_a_subscription_whose_name_was_changed_is_noticed_at_the_start(pat
         intact = await log.commit(ISSUER, "zealous", 0, 1)
     change(path, f"UPDATE subscription SET name = {name} WHERE name = 'watcher'")  # noqa: S608  constants
 
+    with capture_logs() as logged:
+        async with opened(path) as log:
+            assert len(log.damage) == 1
+    assert [line["advice"].startswith("Delete the subscription") for line in logged] == [True]
     async with opened(path) as log:
-        assert len(log.damage) == 1
         assert await log.list_subscriptions(ISSUER, limit=1) == [intact]
 
 
@@ -223,7 +226,7 @@ async def test_once_a_reader_has_found_the_file_corrupt_nothing_is_acknowledged(
     assert found
     assert found[-1].sequence < min(damage.events)
     assert damage.others
-    assert [line["event"] for line in logged] == ["event_log_damaged"]
+    assert [(line["event"], "skip" in line["advice"]) for line in logged] == [("event_log_damaged", False)]
 
 
 async def test_of_all_flipped_bytes_none_is_served(path: Path, tmp_path: Path) -> None:
