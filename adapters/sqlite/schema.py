@@ -3,10 +3,14 @@
 import secrets
 import sqlite3
 
+import structlog
+
 from adapters.sqlite.checksums import CHECKED_COLUMNS, NUMBERS, checksum_of_row, checksum_of_subscription
 from gateway.ports import EventKind
 
 __all__ = ["SUBSCRIPTION_COLUMNS", "create", "is_empty", "migrate", "mismatch", "read_log_id"]
+
+_log = structlog.get_logger(__name__)
 
 _APPLICATION_ID = 0x44314C47
 """``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
@@ -146,7 +150,11 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.create_function("checksum_of_row", 7, checksum_of_row, deterministic=True)
     connection.create_function("checksum_of_subscription", -1, checksum_of_subscription, deterministic=True)
     changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4, _FROM_VERSION_5)
-    for change in changes[_pragma(connection, "user_version") - 1 :]:
+    version = _pragma(connection, "user_version")
+    if version < _SCHEMA_VERSION:
+        # It takes long for a large log, and the start waits for it.
+        _log.info("event_log_migration_started", schema=version, to_schema=_SCHEMA_VERSION)
+    for change in changes[version - 1 :]:
         for statement in change:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")

@@ -153,9 +153,12 @@ async def test_the_events_of_a_log_of_an_earlier_version_get_their_checksums(pat
             PRAGMA user_version = 5;
         """)
 
-    async with opened_storage(path) as storage:
-        assert await numbers(storage.log) == list(range(1, 10))
-        assert await storage.find_damage() == Damage([], [], [])
+    with capture_logs() as logged:
+        async with opened_storage(path) as storage:
+            assert await numbers(storage.log) == list(range(1, 10))
+            assert await storage.find_damage() == Damage([], [], [])
+        async with opened_storage(path):
+            assert [line["event"] for line in logged] == ["event_log_migration_started"]
     change(path, CHANGES[0])
     async with opened_storage(path) as storage:
         assert await storage.find_damage() == Damage([5], [], [])

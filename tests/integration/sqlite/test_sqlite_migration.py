@@ -178,7 +178,7 @@ async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -
         [sys.executable, "-c", MIGRATE_AND_DIE, str(path)], check=False, capture_output=True, text=True, timeout=30
     )
 
-    assert (died.returncode, died.stdout) == (-9, "6\n"), died.stderr
+    assert (died.returncode, died.stdout.splitlines()[-1:]) == (-9, ["6"]), died.stderr
     assert schema_of(path) == before
     assert before["version"] == 1
     async with opened(path) as log:
