@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections import Counter
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from gateway.edge.connection_refusals import Refusal
@@ -9,6 +10,10 @@ from gateway.edge.connection_refusals import Refusal
 __all__ = ["ConnectionPlaces", "FairPlaces", "FairTurns", "address_block"]
 
 _IPV6_BLOCK_BITS: Final = 64
+_FAMILIAR_DIVISOR: Final = 4
+"""A familiar address may have a quarter of all places more than others."""
+_MAX_FAMILIAR: Final = 256
+"""How many addresses stay familiar without a connection."""
 
 _Holder = TypeVar("_Holder")
 
@@ -26,11 +31,19 @@ def address_block(address: str) -> str:
 class FairPlaces(Generic[_Holder]):
     """Places that strangers compete for: a new holder displaces the oldest of the address that has most of them.
 
-    So no address loses a place while another one has more, however fast that one comes back.
+    So no address loses a place while another one has more, however fast that one comes back. A familiar address may
+    have some more than others, but not all: strangers may share it.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, is_familiar: Callable[[str], bool]) -> None:
+        """Initialise.
+
+        Args:
+            count: The number of places.
+            is_familiar: Whether known clients come from an address, now or lately.
+        """
         self._count = count
+        self._is_familiar = is_familiar
         self._holders: dict[str, dict[_Holder, None]] = {}
         self._blocks: dict[_Holder, str] = {}
 
@@ -42,6 +55,9 @@ class FairPlaces(Generic[_Holder]):
             return None
         most: dict[_Holder, None] = max(self._holders.values(), key=len)
         displaced = next(iter(most))
+        # Rare: a stranger's address has the most in a flood.
+        if self._is_familiar(self._blocks[displaced]):
+            displaced = next(iter(self._holders[max(self._holders, key=self._weight)]))
         self.remove(displaced)
         return displaced
 
@@ -54,12 +70,18 @@ class FairPlaces(Generic[_Holder]):
             if not holders:
                 del self._holders[block]
 
+    def _weight(self, block: str) -> int:
+        """Return how many places an address has, less what a familiar one may have more than others."""
+        count = len(self._holders[block])
+        return count - self._count // _FAMILIAR_DIVISOR if self._is_familiar(block) else count
+
 
 class FairTurns(FairPlaces[_Holder]):
-    """Places whose holders each get a turn: next is always one of an address that has fewest places."""
+    """Places whose holders each get a turn: next is one of an address that has fewest, by the same measure."""
 
-    def __init__(self, count: int) -> None:
-        super().__init__(count)
+    def __init__(self, count: int, is_familiar: Callable[[str], bool]) -> None:
+        """Initialise as `FairPlaces`."""
+        super().__init__(count, is_familiar)
         self._waiting: dict[str, dict[_Holder, None]] = {}
 
     def add(self, holder: _Holder, block: str) -> _Holder | None:
@@ -78,7 +100,7 @@ class FairTurns(FairPlaces[_Holder]):
         """Return whose turn it is, None if nobody waits. It keeps its place."""
         if not self._waiting:
             return None
-        block = min(self._waiting, key=lambda each: len(self._holders[each]))
+        block = min(self._waiting, key=self._weight)
         holder = next(iter(self._waiting[block]))
         self._end_waiting(holder, block)
         return holder
@@ -97,6 +119,7 @@ class ConnectionPlaces:
         self._count = count
         self._count_per_address = count_per_address
         self._taken: Counter[str | None] = Counter()
+        self._familiar: dict[str, None] = {}
         self.taken_count = 0
         """The number of taken places."""
 
@@ -112,8 +135,17 @@ class ConnectionPlaces:
             return Refusal.SHARE
         return None
 
+    def is_familiar(self, block: str) -> bool:
+        """Return whether an address has a place, or is among those that got one last."""
+        return block in self._taken or block in self._familiar
+
     def take(self, block: str | None) -> None:
         """Take a place."""
+        if block is not None:
+            self._familiar.pop(block, None)
+            self._familiar[block] = None
+            if len(self._familiar) > _MAX_FAMILIAR:
+                del self._familiar[next(iter(self._familiar))]
         self._taken[block] += 1
         self.taken_count += 1
 

@@ -74,11 +74,11 @@ class Listener:
         self._is_client = is_client
         self._sockets: list[socket.socket] = []
         self._pauses: list[asyncio.TimerHandle] = []
-        # Apart, so that those who say nothing do not displace those who do, nor the other way round.
-        self._silent: FairPlaces[Handshake] = FairPlaces(limits.max_handshakes)
-        self._shaking: FairTurns[Handshake] = FairTurns(limits.max_handshakes)
-        self._is_taking_turns = False
         self._known = ConnectionPlaces(limits.max_connections, limits.max_connections_per_address)
+        # Apart, so that those who say nothing do not displace those who do, nor the other way round.
+        self._silent: FairPlaces[Handshake] = FairPlaces(limits.max_handshakes, self._known.is_familiar)
+        self._shaking: FairTurns[Handshake] = FairTurns(limits.max_handshakes, self._known.is_familiar)
+        self._is_taking_turns = False
         self._handshakes: set[Handshake] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
