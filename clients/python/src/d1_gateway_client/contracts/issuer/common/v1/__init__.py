@@ -77,8 +77,9 @@ class ErrorReason(betterproto2.Enum):
 
     Errors of gRPC itself: they have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds
     `grpc.max_message_bytes`, or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the
-    gateway ended the call at the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, which
-    is rare. DEADLINE_EXCEEDED: the caller's gRPC library gave up first. With these three the outcome is unknown.
+    gateway ended the call at the end of its drain. CANCELLED: the call arrived at the very moment of a shutdown, or
+    while thousands of its rpc waited for the gateway; both are rare. DEADLINE_EXCEEDED: the caller's gRPC library gave
+    up first. With these three the outcome is unknown.
 
     Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
     it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
