@@ -57,8 +57,9 @@ class GrpcSettings(Table):
     """File with the private key's passphrase only. Unset: the key is not encrypted."""
     tls_client_ca_file: ReadableFile | None = None
     """CA of the callers' client certificates (PEM). If set, every caller must present one."""
-    max_message_bytes: Annotated[int, Field(ge=1024)] = 262_144
-    """Maximum size of a request message, in bytes. The largest ones are AReqs."""
+    max_message_bytes: Annotated[int, Field(ge=1024)] = 393_216
+    """Maximum size of a request message, in bytes. The largest ones are AReqs; with an app's device data, message
+    extensions and authentication data they exceed 300 kB."""
     max_connections: PositiveInt = 5000
     """Maximum concurrent connections. Further connections are closed immediately."""
     max_calls_per_caller: PositiveInt = 1000

@@ -1,6 +1,7 @@
 """AuthenticationService without a browser: an AReq of an app (APP) or of the requestor alone (3RI)."""
 
 from itertools import product
+from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
@@ -30,6 +31,24 @@ async def test_a_valid_areq_goes_through(authenticating: Authenticating, channel
         assert response.ares.sdk_trans_id == areq.sdk_trans_id
         assert not response.ares.HasField("unrecognized")
         assert not response.HasField("challenge")
+
+
+async def test_an_areq_goes_through_whose_longest_fields_are_full(authenticating: Authenticating) -> None:
+    extension: dict[str, Any] = {"name": "n" * 64, "criticality_indicator": False, "data": {"of": "x" * 8050}}
+    done = {"three_ds_req_auth_method": "02", "three_ds_req_auth_timestamp": "202601020304"}
+    earlier = {"three_ds_req_prior_auth_method": "02", "three_ds_req_prior_auth_timestamp": "202601020304"}
+    areq = an_areq(
+        "2.3.1",
+        pan_of("0103"),
+        APP,
+        sdk_enc_data="x" * 64_000,
+        message_extension=[{**extension, "id": f"extension-{number}"} for number in range(15)],
+        three_ds_requestor_authentication_info=[{**done, "three_ds_req_auth_data": {"string_value": "x" * 19_998}}] * 3,
+        three_ds_requestor_prior_authentication_info=[{**earlier, "three_ds_req_prior_auth_data": "x" * 20_000}] * 3,
+        multi_transaction={"of": "x" * 9_990},
+    )
+    assert areq.ByteSize() > 300_000
+    assert (await authenticating.authenticate(areq)).ares.trans_status == FINAL_STATUSES["03"]
 
 
 @every_version

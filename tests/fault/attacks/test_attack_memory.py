@@ -30,7 +30,7 @@ from tests.fault.faulty import until
 _EXPOSURE = Path(__file__).parents[3] / "docs" / "exposure.md"
 _CONNECTIONS = 30
 _STREAMS = 32
-_LARGE_BYTES = 260_000
+_LARGE_BYTES = 390_000
 _MAX_MEBIBYTES = 300
 _SUSPEND = "/issuer.card.v1.CardService/SuspendCard"
 _CHECK, _WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
