@@ -112,6 +112,7 @@ class FakeEventLog:
         self.subscriptions: dict[tuple[str, str], StoredSubscription] = {}
         self.read_count = 0
         self.damage: set[str] = set()
+        self.damaged_events: set[str] = set()
         self.damaged: dict[int, bool] = {}
         """Sequences of damaged events, and whether they were skipped."""
         self._turn = turn

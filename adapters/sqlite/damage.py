@@ -49,12 +49,17 @@ class KnownDamage:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._found: dict[str, None] = {}
+        self._found: dict[str, sqlite3.Error] = {}
 
     @property
     def found(self) -> Collection[str]:
         """Each in a few words."""
         return self._found.keys()
+
+    @property
+    def in_events(self) -> Collection[str]:
+        """All but that of subscriptions."""
+        return [what for what, error in self._found.items() if not isinstance(error, DamagedSubscriptionError)]
 
     def forget(self, error: sqlite3.Error) -> None:
         """Forget what was mended."""
@@ -68,5 +73,5 @@ class KnownDamage:
         elif isinstance(error, DamagedSubscriptionError):
             advice = _OF_SUBSCRIPTION
         if what not in self._found:
-            self._found[what] = None
+            self._found[what] = error
             _log.error("event_log_damaged", what=what, advice=advice)

@@ -55,6 +55,11 @@ class SqliteEventLog:
         """What was found damaged since the start."""
         return self._damage.found
 
+    @property
+    def damaged_events(self) -> Collection[str]:
+        """The part of it that ends streams."""
+        return self._damage.in_events
+
     async def append(self, event: Event) -> bool:
         """Store an event. It is on disk when this returns. Returns whether it is new."""
         return await self._access.append(event)

@@ -194,6 +194,11 @@ class EventLog(Appendable, Protocol):
         ...
 
     @property
+    def damaged_events(self) -> Collection[str]:
+        """The part of it that ends streams: events, and the structure of the storage; not a damaged subscription."""
+        ...
+
+    @property
     def log_id(self) -> str:
         """The log's identity, created with it: 8 lower-case hexadecimal digits.
 

@@ -60,7 +60,7 @@ class Readiness:
             log: The event log, which must be readable.
             key_value_store: The key-value store, which must be writable; it shares its storage with the log.
             circuits: Returns the state of each upstream's circuit breaker.
-            counts_damage: Whether damage in the event log counts. Not if the log is shared: one notification would take
+            counts_damage: Whether damaged events count. Not if the log is shared: one notification would take
                 all instances out of service.
             timeout_seconds: Time limit for each check of the storage.
             max_age_seconds: How long a result is reused, so that frequent probes do not wear the disk.
@@ -101,7 +101,7 @@ class Readiness:
 
     async def _read(self) -> None:
         await self._log.read((await self._log.bounds()).last, 1)
-        if self._counts_damage and (damage := sorted(self._log.damage)):
+        if self._counts_damage and (damage := sorted(self._log.damaged_events)):
             more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
             message = f"damaged: {damage[0]}{more}; stop the gateway, and run d1-gateway log check"
             raise GatewayError(error_pb2.ERROR_REASON_EVENT_DAMAGED, message)

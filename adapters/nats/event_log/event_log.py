@@ -138,6 +138,11 @@ class NatsEventLog:
         """What was found damaged since the start."""
         return self._skips.damage
 
+    @property
+    def damaged_events(self) -> Collection[str]:
+        """The part of it that ends streams: all of it."""
+        return self._skips.damage
+
     async def skip(self, sequence: int) -> bool:
         """Record that watchers may pass a damaged event; return False, without a change, if it is not damaged."""
         try:

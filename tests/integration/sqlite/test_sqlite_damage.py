@@ -78,7 +78,7 @@ async def test_an_event_that_was_changed_is_not_served_and_those_before_it_are(p
     assert [(line["event"], line["log_level"], line["what"]) for line in logged] == [
         ("event_log_damaged", "error", f"notification {expected}")
     ]
-    assert list(log.damage) == [f"notification {expected}"]
+    assert list(log.damage) == list(log.damaged_events) == [f"notification {expected}"]
     assert following is None or [stored.sequence for stored in following.events] == [6, 7, 8, 9]
     assert is_new, "the others are as good as before"
 
@@ -179,6 +179,7 @@ async def test_a_changed_subscription_is_not_believed_and_can_be_deleted(path: P
             assert raised.value.reason == error_pb2.ERROR_REASON_EVENT_DAMAGED
         assert await log.list_subscriptions() == [intact]
         assert list(log.damage) == [f"subscription watcher of {ISSUER}"]
+        assert list(log.damaged_events) == [], "it ends no stream, so the gateway stays ready"
         assert await log.delete_subscription(ISSUER, "watcher")
         assert list(log.damage) == []
         assert (await log.commit(ISSUER, "watcher", 3, 1)).committed == 3

@@ -48,7 +48,7 @@ async def test_a_log_that_cannot_be_read_is_told_and_so_is_its_recovery() -> Non
 
 async def test_damage_in_a_log_of_its_own_is_told_and_that_of_a_shared_log_takes_no_gateway_out_of_service() -> None:
     log = FakeEventLog()
-    log.damage |= {"notification 17", "notification 23"}
+    log.damaged_events |= {"notification 17", "notification 23"}
     report = await readiness(log).report()
     shared = Readiness(log, FakeKeyValueStore(), dict, counts_damage=False)
     shared.phase = "serving"
