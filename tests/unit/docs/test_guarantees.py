@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+LIMITS = (ROOT / "docs" / "exposure.md").read_text().partition("\n## Limits\n")[2].partition("\n\nA caller")[0]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 
 
@@ -18,12 +19,24 @@ def sections() -> Iterator[tuple[str, list[str]]]:
         yield title, re.findall(r"(?m)^- `([^`]+)`$", shown)
 
 
+def exists(test: str) -> bool:
+    path, _, name = test.partition("::")
+    return re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE) is not None
+
+
 @pytest.mark.parametrize(("title", "tests"), list(sections()))
 def test_every_guarantee_names_tests_that_there_are(title: str, tests: list[str]) -> None:
     assert tests, title
-    for test in tests:
-        path, _, name = test.partition("::")
-        assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), test
+    assert [test for test in tests if not exists(test)] == []
+
+
+def test_every_limit_names_tests_that_there_are() -> None:
+    rows = [line for line in LIMITS.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 15
+    for row in rows:
+        tests = re.findall(r"`(tests/[^`]+)`", row)
+        assert tests, row
+        assert [test for test in tests if not exists(test)] == []
 
 
 def test_the_readme_promises_only_what_the_guarantees_say() -> None:
