@@ -70,7 +70,7 @@ class Handler(Protocol):
         ...
 
     def withdraw(self, token: str) -> bool:
-        """Drop a callback request that nobody waits for.
+        """Drop a callback request that nobody waits for. Once it is dropped, a further call changes nothing.
 
         Returns:
             Whether the handler did not and will not get it. If not, it may be at work on it.

@@ -92,7 +92,8 @@ async def test_without_a_reply_a_callback_is_withdrawn_at_its_deadline(bus: Bus,
 
     assert time.monotonic() - began >= 0.499
     await bus.settled()
-    assert handler.withdrawn == [handler.requests[0].token]
+    # Over two gateways both have the deadline, and each of them may be first.
+    assert set(handler.withdrawn) == {handler.requests[0].token}
     assert await handler.reply(a_reply(handler.requests[0].token)) == LATE
 
 
