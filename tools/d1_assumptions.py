@@ -23,7 +23,7 @@ _INTRODUCTION = """\
 Generated from `adapters/d1`; `make generate` updates this page.
 
 Thales gives D1's specification to its customers only. The gateway rests on D1's public documentation, and on what is
-listed here where that shows nothing. Whoever has the real files can compare them within an hour:
+listed here where that shows nothing. With the real files, the comparison takes an hour:
 
 1. Get the OpenAPI files from Thales: `D1-Public-IN-v2-Card`, `D1-Public-IN-v1-3DSecure`, `D1-Public-OUT-v1-Consumer`,
    `D1-Public-OUT-v1-3DSecure`, `D1-Public-OUT-v1-Auth2`, `D1-Public-IN-v1-Auth2`, and `D1-Public-IN-v2-Consumer` if
