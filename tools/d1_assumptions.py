@@ -33,7 +33,7 @@ listed here where that shows nothing. With the real files, the comparison takes 
    something does, with 2 if the file cannot be compared. What a file does not hold is "not in this file". A note
    needs no correction by itself: a property that is never sent, codes that D1 decides on, statuses that are accepted
    anyway.
-3. Correct the name that stands beside it here, the same in the simulator (`sandbox/d1`), and what is known of D1 in
+3. Correct the name in the column "To correct", the same in the simulator (`sandbox/d1`), and what is known of D1 in
    `tests/unit/d1/d1-openapi.yaml`, to which `tests/unit/d1/test_d1_openapi.py` holds both. Then `make generate` and
    `make test`: some tests spell the former path or name out, and fail until they have the new one.
 4. Ask Thales about the chapters Behaviour and Settings: no file says what D1 does, or how long it waits.

@@ -5,6 +5,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from adapters.http.admission import AdmissionQueue, QueueFullError
@@ -26,6 +27,9 @@ _T = TypeVar("_T")
 
 _CREDENTIALS: Final = ("Authorization", "APIKey")
 """Request headers that hold credentials."""
+_HEADERS: Final = MappingProxyType(
+    {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "d1-gateway"}
+)
 _MAX_RESPONSE_BYTES: Final = 1024 * 1024
 _MIN_CREDENTIAL_BYTES: Final = 8
 """A shorter credential may occur in a response by chance."""
@@ -70,8 +74,7 @@ class HttpExchange:
         Raises:
             ValueError: HTTPS without a TLS context.
         """
-        self._base = settings.base_url
-        if tls is None and self._base.startswith("https"):
+        if tls is None and settings.base_url.startswith("https"):
             raise ValueError("HTTPS needs a TLS context.")
         self._upstream = upstream
         self._meter = meter
@@ -88,18 +91,13 @@ class HttpExchange:
             clock=self._loop.time,
         )
         self._pool = ConnectionPool(
-            self._base,
+            settings.base_url,
             tls,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             max_body_bytes=max_response_bytes,
         )
         self._head_timeout_seconds = settings.head_timeout_seconds or math.inf
-        self._headers = {
-            "Host": self._pool.host_header,
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "d1-gateway",
-        }
+        self._headers = {"Host": self._pool.host_header, **_HEADERS}
 
     async def aclose(self) -> None:
         """Close all connections."""

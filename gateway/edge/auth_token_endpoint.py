@@ -109,7 +109,7 @@ def require_bearer(endpoint: TokenEndpoint) -> Middleware:
 def _authorize(request: web.Request, tokens: Tokens) -> None:
     client = _bearer(request, tokens)
     cause = ""
-    # A path that leads nowhere is of no issuer, and whoever has a token may learn that.
+    # A path that leads nowhere is of no issuer, and a client with a token may learn that.
     if client is not None and request.match_info.http_exception is None:
         expected = tokens.clients.of_issuer(request.match_info.get("issuerId", ""))
         if client is not expected:

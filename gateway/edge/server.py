@@ -25,7 +25,7 @@ from gateway.settings import EdgeSettings
 __all__ = ["EdgeServer"]
 
 # A request that is sent while its connection is being closed gets no response. The longer an idle connection waits for
-# one, the less likely is that one comes just then; and whoever is busy has long had a response that says "close".
+# one, the less likely is that one comes just then; and a busy client has long had a response that says "close".
 _DRAIN_PAUSE_SECONDS: Final = 0.5
 
 

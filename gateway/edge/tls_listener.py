@@ -17,7 +17,7 @@ from gateway.edge.tls_handshake import Handshake, reset
 
 __all__ = ["Listener", "ListenerLimits"]
 
-# As many as Linux lets wait by default (net.core.somaxconn): whoever does not fit in tries again after a second.
+# As many as Linux lets wait by default (net.core.somaxconn): a client that does not fit in tries again after a second.
 _BACKLOG: Final = 4096
 # So that accepting many leaves time for the requests of others.
 _ACCEPTED_AT_ONCE: Final = 64

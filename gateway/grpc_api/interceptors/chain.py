@@ -3,7 +3,7 @@
 grpc runs its own interceptors anew for every call. The chain is the only grpc interceptor: it wraps each method once,
 and reads the metadata of each call once.
 
-grpc receives the request of an rpc without a request stream before it runs the handler, whoever sends it and however
+grpc receives the request of an rpc without a request stream before it runs the handler, from any caller and however
 long that takes. So every rpc is served as one with a request stream, which makes no difference on the wire, and
 `Rpc.receive` receives the request once its caller is known.
 """
