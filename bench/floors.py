@@ -71,7 +71,7 @@ class Floor:
     quick_floor: float | None = None
     """The minimum in a quick run; None if not measured there."""
     aim: float | None = None
-    """The target, where not yet reached; reported, but no run must meet it."""
+    """The target; reported, but no run must meet it."""
 
     @property
     def is_quick(self) -> bool:
@@ -86,7 +86,7 @@ class Floor:
         found = ratio(ours, theirs)
         text = f"{self.scenario}, {self.case}: {found:.2f} of {self.against}, at least {limit:.2f}"
         if self.aim is not None:
-            text += f"; the aim is {self.aim:.2f}"
+            text += _of_aim(self.aim, is_reached=found >= self.aim)
         return Verdict(self.name, self.scenario, found, limit, text, found >= limit)
 
 
@@ -100,6 +100,8 @@ class Ceiling:
     figure: str
     """A field of `Row`, or one of its further figures."""
     ceiling: float
+    aim: float | None = None
+    """See `Floor`."""
 
     @property
     def is_quick(self) -> bool:
@@ -111,7 +113,13 @@ class Ceiling:
         del quick
         found = median(figures(find(rows, self.scenario, self.case, _GATEWAY), self.figure))
         text = f"{self.scenario}, {self.case}: {self.figure} {found:.2f}, at most {self.ceiling:.2f}"
+        if self.aim is not None:
+            text += _of_aim(self.aim, is_reached=found <= self.aim)
         return Verdict(self.name, self.scenario, found, self.ceiling, text, found <= self.ceiling)
+
+
+def _of_aim(aim: float, *, is_reached: bool) -> str:
+    return f"; the aim of {aim:.2f} is {'reached' if is_reached else 'not reached'}"
 
 
 def read_requirements(path: Path = FLOORS) -> list[Requirement]:

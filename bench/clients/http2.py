@@ -1,17 +1,17 @@
-"""A minimal client that opens many gRPC server streams on few HTTP/2 connections (RFC 9113).
+"""A minimal gRPC client over HTTP/2 (RFC 9113): many server streams on few connections, or many unary calls on one.
 
-It takes every message as bytes and parses no headers: what precedes the messages does not matter here, and a stream
-that ends is a failure. A general client would cost more than the measured servers.
+It takes every message as bytes and parses no headers. A server stream that ends is a failure; whether a unary call
+succeeded must be known from elsewhere. A general client would cost more than the measured servers.
 """
 
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
-__all__ = ["Message", "streams"]
+__all__ = ["Call", "Message", "calls", "streams"]
 
 Message = Callable[[int, bytes], None]
 """Called with a stream's number and a message."""
@@ -22,6 +22,7 @@ _ACK = _END_STREAM = 0x1
 _END_HEADERS = 0x4
 _INITIAL_WINDOW_SIZE: Final = 4
 _FRAME_HEAD: Final = 9
+_LONG: Final = 127
 _MESSAGE_HEAD: Final = 5
 _CONNECTION_WINDOW: Final = 2**31 - 1
 _DEFAULT_WINDOW: Final = 65_535
@@ -29,43 +30,20 @@ _STREAM_WINDOW: Final = 1_048_576
 """As in grpc-java."""
 
 
-class _Streams(asyncio.Protocol):
-    """One connection and its streams."""
+class _Connection(asyncio.Protocol):
+    """One connection."""
 
-    def __init__(
-        self,
-        numbers: Sequence[int],
-        head: bytes,
-        request: bytes,
-        message: Message,
-        broken: "asyncio.Future[None]",
-        *,
-        reads: bool,
-    ) -> None:
-        self._numbers = numbers
-        self._head = head
-        self._request = request
-        self._message = message
+    def __init__(self, broken: "asyncio.Future[None]", *, window: int) -> None:
         self._broken = broken
-        self._reads = reads
+        self._window = window
         self._transport: asyncio.Transport | None = None
         self._rest = b""
-        self._contents = [b""] * len(numbers)
-        self._untold = [0] * len(numbers)
-        self._untold_in_all = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        window = _STREAM_WINDOW if self._reads else _DEFAULT_WINDOW
-        settings = _INITIAL_WINDOW_SIZE.to_bytes(2) + window.to_bytes(4)
+        settings = _INITIAL_WINDOW_SIZE.to_bytes(2) + self._window.to_bytes(4)
         self._send(_PREFACE + _frame(_SETTINGS, 0, 0, settings))
         self._send(_window_update(0, _CONNECTION_WINDOW - _DEFAULT_WINDOW))
-
-    def begin(self) -> None:
-        for place in range(len(self._numbers)):
-            stream_id = _stream_id(place)
-            self._send(_frame(_HEADERS, _END_HEADERS, stream_id, self._head))
-            self._send(_frame(_DATA, _END_STREAM, stream_id, self._request))
 
     def data_received(self, data: bytes) -> None:
         received = self._rest + data if self._rest else data
@@ -90,13 +68,61 @@ class _Streams(asyncio.Protocol):
 
     def _frame(self, head: memoryview, body: memoryview) -> None:
         kind, flags, stream_id = head[3], head[4], int.from_bytes(head[5:])
-        if kind == _DATA:
-            self._data((stream_id - 1) // 2, body)
-        elif kind == _PING and not flags & _ACK:
+        if kind == _PING and not flags & _ACK:
             self._send(_frame(_PING, _ACK, 0, bytes(body)))
         elif kind == _SETTINGS and not flags & _ACK:
             self._send(_frame(_SETTINGS, _ACK, 0, b""))
-        if kind in (_RST_STREAM, _GOAWAY) or (kind in (_DATA, _HEADERS) and flags & _END_STREAM):
+        elif kind in (_RST_STREAM, _GOAWAY):
+            self._fail(f"stream {stream_id} ended: {bytes(body[:200])!r}")
+        elif kind in (_DATA, _HEADERS):
+            self._take(kind, stream_id, body, is_last=bool(flags & _END_STREAM))
+
+    def _take(self, kind: int, stream_id: int, body: memoryview, *, is_last: bool) -> None:
+        raise NotImplementedError
+
+    def _request(self, stream_id: int, head: bytes, framed: bytes) -> None:
+        self._send(_frame(_HEADERS, _END_HEADERS, stream_id, head) + _frame(_DATA, _END_STREAM, stream_id, framed))
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(frame)
+
+    def _fail(self, what: str) -> None:
+        if not self._broken.done():
+            self._broken.set_exception(ConnectionError(what))
+
+
+class _Streams(_Connection):
+    """One connection and its server streams."""
+
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        head: bytes,
+        request: bytes,
+        message: Message,
+        broken: "asyncio.Future[None]",
+        *,
+        reads: bool,
+    ) -> None:
+        super().__init__(broken, window=_STREAM_WINDOW if reads else _DEFAULT_WINDOW)
+        self._numbers = numbers
+        self._head = head
+        self._framed = request
+        self._message = message
+        self._reads = reads
+        self._contents = [b""] * len(numbers)
+        self._untold = [0] * len(numbers)
+        self._untold_in_all = 0
+
+    def begin(self) -> None:
+        for place in range(len(self._numbers)):
+            self._request(_stream_id(place), self._head, self._framed)
+
+    def _take(self, kind: int, stream_id: int, body: memoryview, *, is_last: bool) -> None:
+        if kind == _DATA:
+            self._data((stream_id - 1) // 2, body)
+        if is_last:
             self._fail(f"stream {stream_id} ended: {bytes(body[:200])!r}")
 
     def _data(self, place: int, data: memoryview) -> None:
@@ -124,13 +150,41 @@ class _Streams(asyncio.Protocol):
             self._send(_window_update(0, self._untold_in_all))
             self._untold_in_all = 0
 
-    def _send(self, frame: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(frame)
 
-    def _fail(self, what: str) -> None:
-        if not self._broken.done():
-            self._broken.set_exception(ConnectionError(what))
+class Call:
+    """A place for one unary call in flight."""
+
+    def __init__(self, connection: "_Calls") -> None:
+        """Start without a call."""
+        self.on_answer: Callable[[Call], None] = lambda _: None
+        """Called as soon as the call has ended."""
+        self._connection = connection
+
+    def send(self, request: bytes) -> None:
+        """Make a call with a framed request; the previous one must have ended."""
+        self._connection.make(self, request)
+
+
+class _Calls(_Connection):
+    """One connection and its unary calls."""
+
+    def __init__(self, head: bytes, broken: "asyncio.Future[None]") -> None:
+        super().__init__(broken, window=_DEFAULT_WINDOW)
+        self._head = head
+        self._made = 0
+        self._in_flight: dict[int, Call] = {}
+
+    def make(self, call: Call, request: bytes) -> None:
+        stream_id = _stream_id(self._made)
+        self._made += 1
+        self._in_flight[stream_id] = call
+        self._request(stream_id, self._head, request)
+
+    def _take(self, kind: int, stream_id: int, body: memoryview, *, is_last: bool) -> None:
+        del kind, body
+        if is_last:
+            call = self._in_flight.pop(stream_id)
+            call.on_answer(call)
 
 
 def _stream_id(place: int) -> int:
@@ -145,7 +199,7 @@ def _window_update(stream_id: int, size: int) -> bytes:
     return _frame(_WINDOW_UPDATE, 0, stream_id, size.to_bytes(4))
 
 
-def _head(authority: str, path: str) -> bytes:
+def _head(authority: str, path: str, more: Mapping[str, str] | None = None) -> bytes:
     """Return the headers of a request, each as a literal without indexing (RFC 7541, section 6.2.2)."""
     headers = {
         ":method": "POST",
@@ -154,11 +208,22 @@ def _head(authority: str, path: str) -> bytes:
         ":authority": authority,
         "te": "trailers",
         "content-type": "application/grpc",
+        **(more or {}),
     }
-    return b"".join(
-        b"\0" + bytes((len(name),)) + name.encode() + bytes((len(value),)) + value.encode()
-        for name, value in headers.items()
-    )
+    return b"".join(b"\0" + _literal(name) + _literal(value) for name, value in headers.items())
+
+
+def _literal(text: str) -> bytes:
+    """Return a string literal with its length (RFC 7541, sections 5.1 and 5.2)."""
+    length, encoded = len(text), text.encode()
+    if length < _LONG:
+        return bytes((length,)) + encoded
+    rest = length - _LONG
+    sevens = [rest]
+    while sevens[-1] > _LONG:
+        last = sevens.pop()
+        sevens += [last % 128 + 128, last // 128]
+    return bytes((_LONG, *sevens)) + encoded
 
 
 @asynccontextmanager
@@ -212,3 +277,33 @@ async def streams(
         broken.cancel()
         for each in made:
             each.close()
+
+
+@asynccontextmanager
+async def calls(
+    address: str, tls: ssl.SSLContext, *, path: str, headers: Mapping[str, str], count: int
+) -> "AsyncIterator[tuple[list[Call], asyncio.Future[None]]]":
+    """Open a connection for unary calls for the duration of the block.
+
+    Args:
+        address: The server's address, ``host:port``.
+        tls: The client's TLS context.
+        path: The rpc.
+        headers: Further headers of each request.
+        count: The number of calls in flight at most.
+
+    Yields:
+        A place for each call, and a future that gets an exception as soon as the connection fails.
+    """
+    loop = asyncio.get_running_loop()
+    broken: asyncio.Future[None] = loop.create_future()
+    tls.set_alpn_protocols(["h2"])
+    host, _, port = address.rpartition(":")
+    _, made = await loop.create_connection(
+        lambda: _Calls(_head(address, path, headers), broken), host, int(port), ssl=tls
+    )
+    try:
+        yield [Call(made) for _ in range(count)], broken
+    finally:
+        broken.cancel()
+        made.close()

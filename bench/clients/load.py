@@ -9,10 +9,11 @@ import ssl
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import orjson
 import uvloop
@@ -23,7 +24,7 @@ from bench.common.usage import cpu_seconds, rss_mib
 from sandbox.common.pki import Identity
 from sandbox.common.tls import client_context
 
-__all__ = ["Order", "Outcome"]
+__all__ = ["Order", "Outcome", "Schedule", "Way"]
 
 _LATEST_ANSWER_SECONDS = 10.0
 
@@ -91,20 +92,34 @@ class _Saturation:
             self._idle.set()
 
 
-class _Schedule:
-    """Every request has a due time; while all connections are busy it waits, and its latency grows."""
+class Way(Protocol):
+    """Takes one request at a time: a connection, or a call in flight on one."""
+
+    on_answer: Callable[[Any], None]
+    """Called with itself after a response."""
+
+    def send(self, request: bytes) -> None:
+        """Send a request."""
+        ...
+
+
+class Schedule:
+    """Every request has a due time; while all ways are busy it waits, and its latency grows."""
 
     def __init__(self, traffic: Traffic, rate: float) -> None:
+        """Prepare for a rate in requests per second."""
         self.latencies: list[float] = []
+        """In seconds from when a request was due, in order of the responses."""
         self._traffic = traffic
         self._interval = 1 / rate
-        self._free: deque[Connection] = deque()
+        self._free: deque[Way] = deque()
         self._due: deque[float] = deque()
         self._left = 0
         self._is_over = False
         self._finished = asyncio.Event()
 
-    async def run(self, through: list[Connection], seconds: float) -> None:
+    async def run(self, through: Sequence[Way], seconds: float) -> None:
+        """Send each request when it is due; return after the last response."""
         self._free.extend(through)
         self._left = count = round(seconds / self._interval)
         try:
@@ -129,13 +144,13 @@ class _Schedule:
 
     def _send(self) -> None:
         while self._due and self._free:
-            connection = self._free.popleft()
-            connection.on_answer = partial(self._answered, self._due.popleft())
-            connection.send(self._traffic.request())
+            way = self._free.popleft()
+            way.on_answer = partial(self._answered, self._due.popleft())
+            way.send(self._traffic.request())
 
-    def _answered(self, due: float, connection: Connection) -> None:
+    def _answered(self, due: float, way: Way) -> None:
         self.latencies.append(time.perf_counter() - due)
-        self._free.append(connection)
+        self._free.append(way)
         self._send()
         self._left -= 1
         if not self._left:
@@ -144,7 +159,7 @@ class _Schedule:
 
 async def _carry_out(order: Order, traffic: Traffic, tls: ssl.SSLContext) -> Outcome:
     async with connections(order.port, order.connections, tls) as (through, broken):
-        load = _Schedule(traffic, order.rate) if order.rate else _Saturation(traffic)
+        load = Schedule(traffic, order.rate) if order.rate else _Saturation(traffic)
         server_before, load_before, began = _cpu_seconds(order.pids), time.process_time(), time.perf_counter()
         running = asyncio.create_task(load.run(through, order.seconds))
         try:

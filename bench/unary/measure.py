@@ -12,6 +12,7 @@ from bench.unary.calls import AUTHENTICATE, CALLS
 from bench.unary.h2load import H2Load, Shape
 from bench.unary.rounds import Case, Turns
 from bench.unary.servers import NAMES, staged
+from bench.unary.steady import Steady, measure_steady
 
 __all__ = ["measure_authenticate", "measure_unary"]
 
@@ -20,6 +21,8 @@ _USUAL: Final = _SHAPES[2]
 _ROUNDS: Final = 5
 _SECONDS: Final = 0.4
 _WARM_UP_SECONDS: Final = 1.0
+_STEADY: Final = Steady(CALLS[1], rate=200, rounds=5, seconds=3.0)
+_STEADY_SERVERS: Final = ("gateway", "pass-through")
 _QUICK_ROUNDS: Final = 3
 _QUICK_SECONDS: Final = 0.15
 
@@ -50,6 +53,8 @@ async def measure_unary(folder: Path, *, quick: bool) -> list[Row]:
                 await turns.warm_up(Case(call, shapes[0], 1, _WARM_UP_SECONDS / len(CALLS)))
             for case in (Case(call, shape, _ROUNDS, _SECONDS) for shape in shapes for call in CALLS):
                 rows += await turns.measure("unary", case)
+            if has_tls:
+                rows += await measure_steady("unary", stage, _STEADY, _STEADY_SERVERS)
     return rows
 
 

@@ -86,6 +86,8 @@ class Stage:
     upstream: Child
     scheme: str
     """Of the servers' addresses."""
+    server_ca: Path
+    """The CA of the servers, and of the upstream."""
 
     @property
     def transport(self) -> str:
@@ -119,7 +121,7 @@ async def staged(folder: Path, names: Sequence[str], *, has_tls: bool) -> AsyncI
         if failed := [error for error in started if isinstance(error, BaseException)]:
             raise failed[0]
         servers = [server for server in started if isinstance(server, Server)]
-        yield Stage(servers, upstream, "https" if has_tls else "http")
+        yield Stage(servers, upstream, "https" if has_tls else "http", pki.server_ca)
 
 
 @dataclass(frozen=True, slots=True)

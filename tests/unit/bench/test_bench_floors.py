@@ -1,6 +1,7 @@
 """What a run of the benchmarks is held to, and the ratios that decide it."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,24 @@ def test_a_ceiling_is_over_the_median_of_the_rounds(p99_ms: float, is_met: bool)
     (verdict,) = judge([_CEILING], _rows(1.0, p99_ms), quick=False)
 
     assert (verdict.is_met, verdict.figure) == (is_met, p99_ms)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "share", "p99_ms", "said"),
+    [
+        (replace(_FLOOR, aim=0.9), 0.875, 1.0, "at least 0.80; the aim of 0.90 is not reached"),
+        (replace(_FLOOR, aim=0.9), 0.9375, 1.0, "at least 0.80; the aim of 0.90 is reached"),
+        (replace(_CEILING, aim=20.0), 1.0, 20.5, "at most 25.00; the aim of 20.00 is not reached"),
+        (replace(_CEILING, aim=20.0), 1.0, 20.0, "at most 25.00; the aim of 20.00 is reached"),
+    ],
+)
+def test_an_aim_is_reported_and_required_of_no_run(
+    requirement: Floor | Ceiling, share: float, p99_ms: float, said: str
+) -> None:
+    (verdict,) = judge([requirement], _rows(share, p99_ms), quick=False)
+
+    assert verdict.is_met
+    assert verdict.text.endswith(said)
 
 
 def test_ceilings_and_floors_without_a_quick_one_are_only_for_the_full_run() -> None:
