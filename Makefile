@@ -41,7 +41,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	python tools/settings_reference.py check
 	python tools/d1_assumptions.py check
 
-bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; a quarter of an hour
+bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; less than 20 minutes
 	python -m bench
 
 bench-quick: $(INSTALLED) ## half a minute of it, and whether the floors of bench/floors.toml hold

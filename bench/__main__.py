@@ -21,7 +21,7 @@ from bench.common.report import console, rows_table, show_table
 from bench.common.results import Row
 from bench.conditions import conditions
 from bench.floors import Verdict, hold, judge, read_requirements
-from bench.plots import draw
+from bench.plots import draw, draw_curves
 from bench.suite import SCENARIOS
 from bench.unary.h2load import MissingToolError
 
@@ -63,6 +63,7 @@ async def _full(shown: Console, names: Sequence[str]) -> list[Verdict]:
         rows += found
     kept = latest.read()
     draw(kept, latest.LATEST.parent)
+    draw_curves(kept, latest.LATEST.parent)
     tables.write(kept)
     return judge(read_requirements(), rows, quick=False)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -11,14 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.common.results import Row, figures
+from bench.curves import CURVES, Curve, Point, points
 from bench.latest import Measured
 
-__all__ = ["PLOTS", "Panel", "draw"]
+__all__ = ["PLOTS", "Panel", "draw", "draw_curves"]
 
 _GROUP = 0.8
 _BAR_INCHES = 0.4
 _HEIGHT = 4.5
 _DPI = 110
+_CURVE_INCHES = 3.2
+_CURVES_A_LINE = 4
+_ROOM = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,47 @@ def draw(found: Mapping[str, Measured], folder: Path) -> None:
                 drawing.legend(servers, names, loc="outside upper left", ncols=len(names), frameon=False)
             drawing.set_size_inches(sum(widths), _HEIGHT)
             drawing.savefig(folder / f"{scenario}.png", dpi=_DPI)
+
+
+def draw_curves(found: Mapping[str, Measured], folder: Path) -> None:
+    """Write a PNG of all measured curves, ``curves.png``, each with its own scale of processor time."""
+    measured = [(curve, of) for curve in CURVES if (of := points(curve, found))]
+    if not measured:
+        return
+    drawing = Figure(layout="constrained")
+    lines = ceil(len(measured) / _CURVES_A_LINE)
+    every = [*drawing.subplots(lines, _CURVES_A_LINE, squeeze=False).flat]
+    for axes, (curve, of) in zip(every, measured, strict=False):
+        _fill_curve(axes, curve, of)
+    for axes in every[len(measured) :]:
+        axes.set_visible(False)
+    drawing.set_size_inches(_CURVE_INCHES * _CURVES_A_LINE, _CURVE_INCHES * lines)
+    drawing.savefig(folder / "curves.png", dpi=_DPI)
+
+
+def _fill_curve(axes: Axes, curve: Curve, of: Sequence[Point]) -> None:
+    """Draw one curve; what is extrapolated is dashed and hollow."""
+    measured = [point for point in of if not point.is_extrapolated]
+    middles = {point.number: median(point.cpu_us) for point in of}
+    numbers = [point.number for point in measured]
+    spread = (
+        [middles[point.number] - min(point.cpu_us) for point in measured],
+        [max(point.cpu_us) - middles[point.number] for point in measured],
+    )
+    axes.errorbar(numbers, [middles[number] for number in numbers], spread, marker="o", capsize=2, elinewidth=1)
+    if len(measured) < len(of):
+        ends = [point.number for point in of[-2:]]
+        axes.plot(ends, [middles[number] for number in ends], "--o", color="C0", fillstyle="none", markevery=[1])
+    axes.set_title(curve.cost_of)
+    axes.set_xscale("log")
+    axes.set_xlabel(f"{curve.over}, logarithmic")
+    axes.set_ylabel("CPU, us, logarithmic" if curve.is_logarithmic else "CPU, us")
+    if curve.is_logarithmic:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, _ROOM * max(max(point.cpu_us) for point in of))
+    axes.yaxis.set_major_formatter("{x:,.10g}")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _fill(axes: Axes, panel: Panel, rows: Sequence[Row]) -> float:

@@ -6,14 +6,16 @@ each between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from bench import latest
 from bench.common.report import Table, rows_table
+from bench.curves import curves_table
 from bench.floors import Verdict, judge, read_requirements
 from bench.latest import Measured
+from bench.model import assumptions_table, model_table, sizes_table
 from bench.suite import SCENARIOS
 
 __all__ = ["PAGE", "conditions_table", "fill", "floors_table", "markdown_tables", "write"]
@@ -40,11 +42,22 @@ def floors_table(verdicts: Iterable[Verdict]) -> Table:
 
 
 def markdown_tables(found: Mapping[str, Measured]) -> dict[str, str]:
-    """Return every table that a page can have, by name: each scenario's, ``conditions`` and ``floors``."""
+    """Return every table that a page can have, by name: each scenario's, and those that combine several."""
     rows = [row for measured in found.values() for row in measured.rows]
     tables = {name: rows_table(measured.rows) for name, measured in found.items()}
     tables["conditions"] = conditions_table(found)
     tables["floors"] = floors_table(judge(read_requirements(), rows, quick=False))
+    tables["curves"] = curves_table(found)
+    tables["assumptions"] = assumptions_table()
+    combined: dict[str, Callable[[], Table]] = {
+        "model": lambda: model_table(found),
+        "sizes": lambda: sizes_table(found),
+    }
+    for name, make in combined.items():
+        try:
+            tables[name] = make()
+        except LookupError:
+            tables[name] = Table((), ())
     measured = {name: table.to_markdown() for name, table in tables.items() if table.rows}
     return dict.fromkeys([*SCENARIOS, *tables], "Not measured yet.\n") | measured
 

@@ -1,11 +1,14 @@
-"""A handler with one reply: it replies to requests for consumer information at once.
+"""Handlers with one reply: they reply to requests for consumer information at once.
 
-Runs as a process of its own, ``python -m bench.clients.handler ADDRESS CA CERTIFICATE KEY``; writes a line to standard
-output as soon as it is registered.
+Runs as a process of its own, ``python -m bench.clients.handler ADDRESS CA CERTIFICATE KEY COUNT``; writes a line to
+standard output as soon as all are registered.
 """
 
+import asyncio
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 import grpc
 import uvloop
@@ -18,6 +21,8 @@ from sandbox.gateway import credentials
 
 __all__: list[str] = []
 
+_STREAMS_A_CONNECTION: Final = 50
+_OWN_CONNECTION: Final = (("grpc.use_local_subchannel_pool", 1),)
 _REGISTRATION = callback.HandlerRegistration(
     name="bench",
     callback_kinds=[callback.CALLBACK_KIND_CONSUMER_INFORMATION],
@@ -36,19 +41,32 @@ _RESPONSE = replies_pb2.ConsumerInformationResponse(
 )
 
 
-async def _handle(address: str, credentials: grpc.ChannelCredentials) -> None:
-    async with grpc.aio.secure_channel(address, credentials) as channel:
-        stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
-        await stream.write(callback.HandleCallbacksRequest(registration=_REGISTRATION))
-        async for message in stream:
-            match message.WhichOneof("message"):
-                case "registered":
-                    sys.stdout.write("registered\n")
-                    sys.stdout.flush()
-                case "callback_request":
-                    reply = callback.CallbackReply(token=message.callback_request.token, consumer_information=_RESPONSE)
-                    await stream.write(callback.HandleCallbacksRequest(callback_reply=reply))
+async def _handle(channel: grpc.aio.Channel, registered: asyncio.Semaphore) -> None:
+    stream = service_pb2_grpc.CallbackServiceStub(channel).HandleCallbacks()
+    await stream.write(callback.HandleCallbacksRequest(registration=_REGISTRATION))
+    async for message in stream:
+        match message.WhichOneof("message"):
+            case "registered":
+                registered.release()
+            case "callback_request":
+                reply = callback.CallbackReply(token=message.callback_request.token, consumer_information=_RESPONSE)
+                await stream.write(callback.HandleCallbacksRequest(callback_reply=reply))
+
+
+async def _run(address: str, credentials: grpc.ChannelCredentials, count: int) -> None:
+    registered = asyncio.Semaphore(0)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as handling:
+        channels = [
+            await stack.enter_async_context(grpc.aio.secure_channel(address, credentials, _OWN_CONNECTION))
+            for _ in range(-(-count // _STREAMS_A_CONNECTION))
+        ]
+        for number in range(count):
+            handling.create_task(_handle(channels[number % len(channels)], registered))
+            await registered.acquire()
+        sys.stdout.write("registered\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    uvloop.run(_handle(sys.argv[1], credentials(Path(sys.argv[2]), Identity(Path(sys.argv[3]), Path(sys.argv[4])))))
+    _address, _ca, _certificate, _key, _count = sys.argv[1:]
+    uvloop.run(_run(_address, credentials(Path(_ca), Identity(Path(_certificate), Path(_key))), int(_count)))

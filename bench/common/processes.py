@@ -77,11 +77,10 @@ async def baseline(ground: Ground, kind: str, *arguments: str) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def handler(address: str, pki: Pki) -> AsyncIterator[None]:
-    """Run a handler for the duration of the block."""
-    async with python(
-        "bench.clients.handler", address, pki.server_ca, pki.caller.certificate, pki.caller.key
-    ) as process:
+async def handler(address: str, pki: Pki, *, count: int = 1) -> AsyncIterator[None]:
+    """Run a process of one or more handlers for the duration of the block."""
+    arguments = (address, pki.server_ca, pki.caller.certificate, pki.caller.key, str(count))
+    async with python("bench.clients.handler", *arguments) as process:
         await line(process)
         yield
 

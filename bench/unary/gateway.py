@@ -1,7 +1,7 @@
 """The measured gateway: as in production, with bearer tokens for callers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,31 +14,34 @@ from sandbox.common.pki import Pki
 from sandbox.gateway import GatewayConfig
 from sandbox.sandbox import ISSUER_ID
 
-__all__ = ["GatewayOfTokens", "Tokens"]
+__all__ = ["SUBJECT", "GatewayOfTokens", "Tokens"]
 
 _ISSUER: Final = "https://login.bench.example"
 _AUDIENCE: Final = "d1-gateway"
-_SUBJECT: Final = "bench"
+SUBJECT: Final = "bench"
+"""The subject of the usual caller's token."""
 _KID: Final = "bench-1"
 _LIFE_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The token's signer, and the token."""
+    """The tokens' signer, and the tokens."""
 
     jwks_file: Path
-    bearer: str
+    bearers: Mapping[str, str]
+    """The token of each subject."""
 
     @classmethod
-    def issue(cls, folder: Path) -> "Tokens":
-        """Make a key and a token; the JWK set of the public key goes into a folder."""
+    def issue(cls, folder: Path, subjects: Sequence[str] = (SUBJECT,)) -> "Tokens":
+        """Make a key and a token for each subject; the JWK set of the public key goes into a folder."""
         key = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": _KID})
         jwks_file = folder / "jwks.json"
         jwks_file.write_bytes(orjson.dumps({"keys": [key.as_dict(private=False)]}))
         now = int(time.time())
-        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": _SUBJECT, "iat": now, "exp": now + _LIFE_SECONDS}
-        return cls(jwks_file, jwt.encode({"alg": "ES256", "typ": "JWT", "kid": _KID}, claims, key))
+        header = {"alg": "ES256", "typ": "JWT", "kid": _KID}
+        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "iat": now, "exp": now + _LIFE_SECONDS}
+        return cls(jwks_file, {subject: jwt.encode(header, {**claims, "sub": subject}, key) for subject in subjects})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class GatewayOfTokens(GatewayConfig):
 
     jwks_file: Path = Path()
     has_tls: bool = True
+    further_issuers: Sequence[str] = ()
+    """Issuers who share the first one's keys."""
 
     @classmethod
     def make(
@@ -64,7 +69,7 @@ class GatewayOfTokens(GatewayConfig):
         api_key, policy = folder / "threeds-api-key", folder / "policy.toml"
         api_key.touch(mode=0o600)
         api_key.write_text("bench-api-key")
-        policy.write_text(f'[[callers]]\nidentity = "jwt:{_SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
+        policy.write_text(f'[[callers]]\nidentity = "jwt:{SUBJECT}"\ngrants = [{{ rpcs = ["*"], issuers = ["*"] }}]\n')
         d1, threeds = upstream_ports
         return cls(
             ISSUER_ID,
@@ -87,4 +92,7 @@ class GatewayOfTokens(GatewayConfig):
             f'tls_certificate_file = "{server.certificate}"\ntls_key_file = "{server.key}"\n' if self.has_tls else ""
         )
         tokens = f'issuer = "{_ISSUER}"\naudience = "{_AUDIENCE}"\njwks_file = "{self.jwks_file}"\n'
-        return f"[grpc]\nport = 0\n{listener}\n{access}{others}\n[access.tokens]\n{tokens}"
+        first = f"[[issuers.{self.issuer_id}."
+        keys = others[others.index(first) :]
+        further = "\n".join(keys.replace(first, f"[[issuers.{issuer_id}.") for issuer_id in self.further_issuers)
+        return f"[grpc]\nport = 0\n{listener}\n{access}{others}\n{further}\n[access.tokens]\n{tokens}"

@@ -14,7 +14,7 @@ from grpclib.client import Channel, UnaryUnaryMethod
 from bench.unary import node_packages
 from bench.unary.calls import Call
 from bench.unary.child import Child, child
-from bench.unary.gateway import GatewayOfTokens, Tokens
+from bench.unary.gateway import SUBJECT, GatewayOfTokens, Tokens
 from bench.unary.surroundings import Surroundings
 from sandbox.common.pki import Pki, make_pki
 from sandbox.gateway import GatewayProcess
@@ -138,7 +138,9 @@ class _Start:
     async def server(self, name: str) -> AsyncIterator[Server]:
         async with self._process(name) as (address, pid, counter):
             with self._channel(name, address) as channel:
-                headers = _JSON if channel is None else {**_GRPC, "authorization": f"Bearer {self.tokens.bearer}"}
+                headers = (
+                    _JSON if channel is None else {**_GRPC, "authorization": f"Bearer {self.tokens.bearers[SUBJECT]}"}
+                )
                 yield Server(name, address, pid, counter, headers, channel)
 
     @asynccontextmanager

@@ -1,14 +1,17 @@
 """The results of the benchmarks: kept, as tables, as pictures, and the page that has them."""
 
 import re
+from math import ceil
 from pathlib import Path
 
 import pytest
 
 from bench import latest
 from bench.common.results import Row, format_figures
+from bench.curves import CURVES, Curve, Point, curves_table, points
 from bench.latest import Measured
-from bench.plots import PLOTS, draw
+from bench.model import Assumptions, loads, model_table, sizes_table
+from bench.plots import PLOTS, draw, draw_curves
 from bench.suite import SCENARIOS
 from bench.tables import PAGE, conditions_table, fill, markdown_tables
 
@@ -71,12 +74,80 @@ def test_what_was_measured_is_drawn_and_nothing_else(tmp_path: Path) -> None:
     assert set(PLOTS) <= set(SCENARIOS)
 
 
+def _growing(*cpu_us: float) -> dict[str, Measured]:
+    sizes = (10_000, 1_000_000, 5_000_000)
+    rows = [
+        Row("growth", f"{size:,} stored, intake over 16 connections", "gateway", cpu_us=[cost])
+        for size, cost in zip(sizes, cpu_us, strict=True)
+    ]
+    return {"growth": Measured({}, [*rows, Row("growth", "10,000 stored, start", "gateway", cpu_us=[1.0])])}
+
+
+_STORED = Curve("growth", "stored", "a notification", r"([\d,]+) stored, intake .+", "it falls", beyond=10_000_000)
+
+
+@pytest.mark.parametrize(("largest", "further"), [(140.0, 190.0), (90.0, 90.0)])
+def test_a_curve_goes_on_as_between_its_last_two_points_and_never_falls(largest: float, further: float) -> None:
+    *measured, extrapolated = points(_STORED, _growing(50.0, 100.0, largest))
+
+    assert [(point.number, point.cpu_us) for point in measured] == [
+        (10_000, [50.0]),
+        (1_000_000, [100.0]),
+        (5_000_000, [largest]),
+    ]
+    assert extrapolated == Point(10_000_000, [further], is_extrapolated=True)
+
+
+def test_what_is_extrapolated_is_marked_and_does_not_count_for_how_much_a_cost_grows() -> None:
+    (line,) = curves_table(_growing(50.0, 100.0, 140.0)).rows
+
+    assert line[2] == "10,000: 50.0; 1,000,000: 100; 5,000,000: 140; *10,000,000: 190 (extrapolated)*"
+    assert line[3] == "2.8"
+
+
+def test_every_curve_has_points_in_the_latest_results(tmp_path: Path) -> None:
+    found = latest.read()
+
+    assert [curve.over for curve in CURVES if len(points(curve, found)) < 4] == []
+    draw_curves(found, tmp_path)
+    assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_model_multiplies_what_is_assumed_with_what_was_measured() -> None:
+    found = latest.read()
+    work, twice = loads(found), loads(found, Assumptions(cards=20_000_000))
+    stored = next(each for each in work if each.name == "notifications stored")
+
+    # 5 million purchases a day, half of them with two notifications, in minutes that are 8 times as busy.
+    assert stored.per_second == pytest.approx(5e6 * 1.5 * 8 / 86_400)
+    assert [each.per_second for each in twice] == pytest.approx([2 * each.per_second for each in work])
+    assert [each.name for each in work if min(each.busy_us, each.quiet_us) <= 0] == []
+
+
+def test_the_cores_of_the_model_are_the_sums_of_its_lines_with_headroom() -> None:
+    found = latest.read()
+    *lines, gateways, nats = model_table(found).rows
+
+    for total, is_nats in ((gateways, False), (nats, True)):
+        ours = [line for line in lines if line[0].endswith("NATS servers") is is_nats]
+        # Each is rounded to a hundredth of a core, and half of a core is used.
+        assert float(total[5]) == pytest.approx(2 * sum(float(line[5]) for line in ours), abs=0.01 * (len(ours) + 1))
+    assert sizes_table(found).rows[0][1] == f"{ceil(float(gateways[5]))} + 1"
+
+
+def test_tables_of_several_scenarios_wait_for_all_of_them() -> None:
+    found = latest.read()
+    del found["cluster"]
+
+    assert markdown_tables(found)["model"] == "Not measured yet.\n"
+
+
 def test_the_page_has_every_table_of_the_latest_results_and_every_picture() -> None:
-    page = PAGE.read_text()
+    page, tables = PAGE.read_text(), markdown_tables(latest.read())
     pictures = re.findall(r"!\[.*?\]\((.+?)\)", page)
 
-    assert fill(page, markdown_tables(latest.read())) == page, "python -m bench.tables --write"
-    assert [name for name in (*SCENARIOS, "conditions", "floors") if f"<!-- table: {name} -->" not in page] == []
+    assert fill(page, tables) == page, "python -m bench.tables --write"
+    assert [name for name in tables if f"<!-- table: {name} -->" not in page] == []
     assert pictures
     if latest.read():
         assert [name for name in pictures if not (PAGE.parent / name).is_file()] == []
