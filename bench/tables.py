@@ -1,6 +1,6 @@
-"""The results as tables of text, for the terminal and for ``docs/benchmarks.md``.
+"""The results as tables of text, for the terminal, for ``docs/benchmarks.md`` and for ``README.md``.
 
-``python -m bench.tables`` prints every table as Markdown; ``python -m bench.tables --write`` puts them into the page,
+``python -m bench.tables`` prints every table as Markdown; ``python -m bench.tables --write`` puts them into the pages,
 each between ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
 """
 
@@ -17,10 +17,12 @@ from bench.floors import Verdict, judge, read_requirements
 from bench.latest import Measured
 from bench.model import assumptions_table, model_table, sizes_table
 from bench.suite import SCENARIOS
+from bench.summary import summary_table
 
-__all__ = ["PAGE", "conditions_table", "fill", "floors_table", "markdown_tables", "write"]
+__all__ = ["PAGE", "README", "conditions_table", "fill", "floors_table", "markdown_tables", "write"]
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+README: Final = Path(__file__).parents[1] / "README.md"
 
 _MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -50,6 +52,8 @@ def markdown_tables(found: Mapping[str, Measured]) -> dict[str, str]:
     tables["curves"] = curves_table(found)
     tables["assumptions"] = assumptions_table()
     combined: dict[str, Callable[[], Table]] = {
+        "summary": lambda: summary_table(found),
+        "speed": lambda: summary_table(found, is_short=True),
         "model": lambda: model_table(found),
         "sizes": lambda: sizes_table(found),
     }
@@ -71,9 +75,11 @@ def fill(page: str, tables: Mapping[str, str]) -> str:
     return _MARKED.sub(lambda mark: f"{mark[1]}\n{tables[mark[2]]}\n{mark[3]}", page)
 
 
-def write(found: Mapping[str, Measured], page: Path = PAGE) -> None:
-    """Write every table into a page."""
-    page.write_text(fill(page.read_text(), markdown_tables(found)))
+def write(found: Mapping[str, Measured]) -> None:
+    """Write every table into the pages."""
+    tables = markdown_tables(found)
+    for page in (PAGE, README):
+        page.write_text(fill(page.read_text(), tables))
 
 
 def _main(*arguments: str) -> None:

@@ -13,7 +13,8 @@ from bench.latest import Measured
 from bench.model import Assumptions, loads, model_table, sizes_table
 from bench.plots import PLOTS, draw, draw_curves
 from bench.suite import SCENARIOS
-from bench.tables import PAGE, conditions_table, fill, markdown_tables
+from bench.summary import summary_table
+from bench.tables import PAGE, README, conditions_table, fill, markdown_tables
 
 _ROWS = [
     Row("intake", "1 connection", "gateway", [10.0, 30.0, 20.0]),
@@ -137,17 +138,20 @@ def test_the_cores_of_the_model_are_the_sums_of_its_lines_with_headroom() -> Non
 
 def test_tables_of_several_scenarios_wait_for_all_of_them() -> None:
     found = latest.read()
-    del found["cluster"]
+    del found["replay"], found["cluster"]
+    tables = markdown_tables(found)
 
-    assert markdown_tables(found)["model"] == "Not measured yet.\n"
+    assert (tables["summary"], tables["model"]) == ("Not measured yet.\n", "Not measured yet.\n")
+    assert len(summary_table(found, is_short=True).rows) == 5
 
 
-def test_the_page_has_every_table_of_the_latest_results_and_every_picture() -> None:
+def test_the_pages_have_every_table_of_the_latest_results_and_every_picture() -> None:
     page, tables = PAGE.read_text(), markdown_tables(latest.read())
     pictures = re.findall(r"!\[.*?\]\((.+?)\)", page)
 
-    assert fill(page, tables) == page, "python -m bench.tables --write"
-    assert [name for name in tables if f"<!-- table: {name} -->" not in page] == []
+    for each in (page, README.read_text()):
+        assert fill(each, tables) == each, "python -m bench.tables --write"
+    assert [name for name in tables.keys() - {"speed"} if f"<!-- table: {name} -->" not in page] == []
     assert pictures
     if latest.read():
         assert [name for name in pictures if not (PAGE.parent / name).is_file()] == []
