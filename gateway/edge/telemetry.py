@@ -65,9 +65,11 @@ class EdgeTelemetry:
                     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                         fail(span, str(failure.status))
                     _log_failure(request, facts, failure, error)
+                    self._note(route, facts["status"])
                     raise
                 facts = self._ended(request, span, route, method, response.status, started)
             if facts["status"] == _NONE:
+                self._note(route, _NONE)
                 _log.warning("callback_abandoned", **facts, **_ids(request))
                 return response
             is_quiet = route in quiet_routes and response.status < HTTPStatus.BAD_REQUEST
@@ -106,6 +108,9 @@ class EdgeTelemetry:
         if CALLBACK_OUTCOME in request:
             facts["outcome"] = request[CALLBACK_OUTCOME].value
         return facts
+
+    def _note(self, route: str, status: int | str) -> None:
+        self._metrics.failures.note(route, "CALLER_GONE" if status == _NONE else f"HTTP_{status}")
 
     def _find_series(self, route: str, method: str, status: int | str) -> tuple[Counter, Histogram]:
         metrics = self._metrics

@@ -18,6 +18,7 @@ from issuer.callback.v1 import messages_pb2 as callback
 __all__ = ["InstrumentedBus", "InstrumentedLog", "Upstreams"]
 
 _STATES: Final[tuple[CircuitState, ...]] = ("closed", "half_open", "open")
+_UNANSWERED: Final = frozenset({CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER, CallbackOutcome.EXHAUSTED})
 
 
 class InstrumentedLog:
@@ -57,6 +58,7 @@ class InstrumentedBus:
         self._open = InProgress.by_label(metrics.callbacks_open)
         self._seconds = cache(metrics.callback_seconds.labels)
         self._ended = cache(metrics.callbacks.labels)
+        self._failures = metrics.failures
 
     async def ask(
         self,
@@ -82,6 +84,9 @@ class InstrumentedBus:
                 open_now.count -= 1
                 self._seconds(kind).observe(perf_counter() - started)
                 self._ended(kind, outcome.value).inc()
+                # A poll for a result may well go unanswered: there may be none yet, or no handler for it at all.
+                if outcome in _UNANSWERED and (wait_for_handler or outcome is CallbackOutcome.EXHAUSTED):
+                    self._failures.note(kind, outcome.name)
                 span.set_attribute("d1_gateway.outcome", outcome.value)
 
 

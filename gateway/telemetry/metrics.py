@@ -13,6 +13,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from gateway.telemetry.failures import Failures
+
 __all__ = ["InProgress", "Metrics"]
 
 _PREFIX: Final = "d1_gateway"
@@ -48,6 +50,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         """The registry to scrape."""
         ProcessCollector(registry=self.registry)
+        self.failures = Failures()
+        """The latest failures. They are no metric: correlation ids would make a series of each."""
 
         self.rpcs = self._counter("rpcs", "Completed rpcs by status code.", "rpc", "code")
         self.rpc_seconds = self._histogram("rpc_duration", "Duration of unary rpcs.", _CALL_SECONDS, "rpc")

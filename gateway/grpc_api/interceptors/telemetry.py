@@ -74,6 +74,7 @@ class TelemetryInterceptor(Interceptor):
         self._seconds = cache(metrics.rpc_seconds.labels)
         self._in_flight = InProgress.by_label(metrics.rpcs_in_flight)
         self._open = InProgress.by_label(metrics.streams_open)
+        self._failures = metrics.failures
 
     def count_unknown(self) -> None:
         """Count a call to an unknown rpc."""
@@ -116,6 +117,9 @@ class TelemetryInterceptor(Interceptor):
     def _write(self, rpc: Rpc, end: _End, seconds: float) -> None:
         path = rpc.method.path
         is_incidental = path.startswith(_INCIDENTAL) and end.level == logging.INFO
+        if end is not _OK and end.code is not grpc.StatusCode.CANCELLED and not is_incidental:
+            reason = str(end.facts.get("reason", end.code.name))
+            self._failures.note(rpc.method.name, reason, str(end.facts.get("outcome", "")))
         facts: dict[str, Any] = {**self._issuer(rpc.request), **end.facts}
         self._log.log(
             logging.DEBUG if is_incidental else end.level,

@@ -1,0 +1,33 @@
+"""The latest failures, as they are kept for the operators' page."""
+
+from gateway.logging import correlation
+from gateway.telemetry.failures import Failures
+
+
+def test_a_frequent_failure_hides_no_rare_one_and_both_are_counted() -> None:
+    failures = Failures()
+    failures.note("SuspendCard", "NOT_FOUND", "REJECTED")
+    for number in range(1000):
+        correlation.use(f"call-{number}")
+        failures.note("SuspendCard", "UNAUTHENTICATED", "NOT_SENT")
+
+    latest = failures.latest(50)
+
+    assert [each.correlation_id for each in latest[:10]] == [f"call-{number}" for number in range(999, 989, -1)]
+    assert [(each.reason, each.outcome) for each in latest[10:]] == [("NOT_FOUND", "REJECTED")]
+    assert failures.counts("SuspendCard") == {"UNAUTHENTICATED": 1000, "NOT_FOUND": 1}
+    assert failures.counts("ResumeCard") == {}
+
+
+def test_a_correlation_id_that_may_be_a_card_number_is_masked() -> None:
+    failures = Failures()
+    for given in ("5413330089010434", "5413-3300-8901-0434", "call 5413 3300 8901 0434", "5413330089010434a"):
+        correlation.use(given)
+        failures.note("SuspendCard", "NOT_FOUND")
+
+    assert [each.correlation_id for each in failures.latest(4)][::-1] == [
+        "****",
+        "****",
+        "call ****",
+        "5413330089010434a",
+    ]
