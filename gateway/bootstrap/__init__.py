@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from aiohttp import web
+
 from adapters import threeds
 from gateway.aio.sockets import Addresses
 from gateway.auth.issuers import Issuers
@@ -18,7 +20,7 @@ from gateway.bootstrap.application import Gateway
 from gateway.bootstrap.platform import CardPlatform
 from gateway.bootstrap.storage import check_storage, open_storage, record_cipher
 from gateway.callbacks.broker import Broker
-from gateway.callbacks.model import CallbackRegistry
+from gateway.callbacks.model import CallbackRegistry, Membership
 from gateway.callbacks.results import AuthenticationResults
 from gateway.edge.auth_client_certificate import Clients
 from gateway.edge.auth_tokens import Tokens
@@ -36,6 +38,8 @@ from gateway.idempotency.encryption import RecordCipher
 from gateway.idempotency.replies import IdempotencyStore
 from gateway.logging import setup
 from gateway.notifications.watch import Watchers
+from gateway.operators.page import OperatorsPage
+from gateway.operators.snapshot import Sources
 from gateway.ports import Storage
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry import tracing
@@ -95,8 +99,8 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             lambda: base.upstreams.circuits,
             counts_damage=base.settings.nats is None,
         )
-        admin_address = await _start_admin(stack, base, core, readiness)
         callbacks = CallbackServicer(base.issuers, core.registry, core.validation, base.metrics)
+        admin_address = await _start_admin(stack, base, core, readiness, callbacks)
         servicers = (
             *three_ds,
             callbacks,
@@ -143,6 +147,7 @@ class _Core:
     watchers: Watchers
     broker: Broker
     registry: CallbackRegistry
+    membership: Membership | None
     results: AuthenticationResults
     validation: Validation
 
@@ -178,13 +183,14 @@ async def _open_core(stack: AsyncExitStack, base: _Base) -> _Core:
     storage = await open_storage(base.settings, base.certificates)
     stack.push_async_callback(storage.close)
     cipher = await record_cipher(base.settings, storage.key_value_store)
-    broker, registry = await _start_broker(stack, base.settings, storage)
+    broker, registry, membership = await _start_broker(stack, base.settings, storage)
     return _Core(
         storage=storage,
         cipher=cipher,
         watchers=Watchers(storage.log, storage.leases),
         broker=broker,
         registry=registry,
+        membership=membership,
         results=AuthenticationResults(
             storage.key_value_store, base.settings.callbacks.authentication_result_ttl_seconds
         ),
@@ -192,16 +198,21 @@ async def _open_core(stack: AsyncExitStack, base: _Base) -> _Core:
     )
 
 
-async def _start_broker(stack: AsyncExitStack, settings: Settings, storage: Storage) -> tuple[Broker, CallbackRegistry]:
+async def _start_broker(
+    stack: AsyncExitStack, settings: Settings, storage: Storage
+) -> tuple[Broker, CallbackRegistry, Membership | None]:
     if settings.nats is None:
         broker = Broker(asyncio.get_running_loop())
-        return broker, broker
+        return broker, broker, None
     from gateway.bootstrap.nats import joined  # noqa: PLC0415  the extra is optional
 
-    return await stack.enter_async_context(joined(storage))
+    broker, relay = await stack.enter_async_context(joined(storage))
+    return broker, relay, relay
 
 
-async def _start_admin(stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness) -> str:
+async def _start_admin(
+    stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, callbacks: CallbackServicer
+) -> str:
     state = State(
         issuer_ids=base.settings.issuers,
         log=core.storage.log,
@@ -212,9 +223,36 @@ async def _start_admin(stack: AsyncExitStack, base: _Base, core: _Core, readines
         lost_line_count=lambda: setup.WRITER.lost_count,
     )
     base.metrics.registry.register(state)
-    admin = AdminServer(base.metrics.registry, state, readiness)
+    page = await _operators_page(stack, base, core, readiness, callbacks)
+    admin = AdminServer(base.metrics.registry, state, readiness, page)
     stack.push_async_callback(admin.stop)
     return await admin.start(base.settings.admin.host, base.settings.admin.port)
+
+
+async def _operators_page(
+    stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, callbacks: CallbackServicer
+) -> Sequence[web.RouteDef]:
+    settings = base.settings
+    if not settings.admin.operators_page:
+        return ()
+    sources = Sources(
+        registry=base.metrics.registry,
+        failures=base.metrics.failures,
+        readiness=readiness,
+        issuer_ids=tuple(settings.issuers),
+        log=core.storage.log,
+        log_bytes=core.storage.size_bytes,
+        leases=core.storage.leases,
+        watchers=core.watchers,
+        broker=core.broker,
+        handlers=lambda: callbacks.handlers,
+        certificates=base.certificates,
+        lost_line_count=lambda: setup.WRITER.lost_count,
+        membership=core.membership,
+    )
+    page = OperatorsPage(sources, settings.admin.page_hosts)
+    await stack.enter_async_context(page.recorded())
+    return page.routes
 
 
 async def _rpc_server(

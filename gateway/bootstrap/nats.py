@@ -9,7 +9,6 @@ from adapters import nats
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.relay import Relay
-from gateway.callbacks.model import CallbackRegistry
 from gateway.callbacks.tokens import CallbackTokens
 from gateway.ports import Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
@@ -55,7 +54,7 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
 
 
 @asynccontextmanager
-async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, CallbackRegistry]]:
+async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, Relay]]:
     """Join the cluster, in which any gateway's handlers reply to callbacks, for as long as the context lasts."""
     if not isinstance(storage, nats.NatsStorage):
         raise TypeError("gateways of a cluster communicate over the connection of their shared storage")

@@ -1,6 +1,6 @@
 """Handler sessions and pending callbacks, as the broker keeps them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -13,8 +13,10 @@ __all__ = [
     "MIN_PASS_ON_SECONDS",
     "OPEN_OUTCOMES",
     "CallbackRegistry",
+    "ConnectedHandler",
     "Handler",
     "HandlerSession",
+    "Membership",
     "OnEnd",
     "OnOutcome",
     "Outcome",
@@ -107,6 +109,28 @@ class HandlerSession:
     def identity(self) -> "HandlerSession | RemoteId":
         """The identity of the handler. A remote handler keeps it when its peer rejoins."""
         return self.remote_id or self
+
+
+class ConnectedHandler(NamedTuple):
+    """A handler with a stream at this gateway."""
+
+    name: str
+    """The name that it registered with, which need not be unique."""
+    session: HandlerSession
+
+
+class Membership(Protocol):
+    """The place of a gateway among its peers."""
+
+    @property
+    def gateway_id(self) -> str:
+        """The id of this gateway, new at each start."""
+        ...
+
+    @property
+    def peers(self) -> Mapping[str, int]:
+        """The number of handlers that take callback requests, by the id of the peer that they are connected to."""
+        ...
 
 
 class CallbackRegistry(Protocol):

@@ -95,6 +95,10 @@ class SubscriptionWatchers:
         for subscription in self._waiting:
             self._announce(*subscription)
 
+    def has_active(self, issuer_id: str, name: str) -> bool:
+        """Return whether the active watcher of a subscription is at this gateway."""
+        return any(watcher.is_active() for watcher in self._waiting.get((issuer_id, name), ()))
+
     @property
     def standby(self) -> int:
         """The number of standby watchers, over all subscriptions."""

@@ -241,9 +241,14 @@ class EdgeSettings(Table):
 
 
 class AdminSettings(Table):
-    """The admin listener for operators: metrics and probes over plain HTTP."""
+    """The admin listener for operators: their page, metrics and probes over plain HTTP."""
 
     host: str = "127.0.0.1"
     """Listening address. Not secret, but not public either: see docs/operations.md."""
     port: Port = 9464
     """TCP port; 0 picks a free one."""
+    operators_page: bool = True
+    """Whether `GET /` shows the operators' page."""
+    page_hosts: tuple[Annotated[str, StringConstraints(min_length=1, to_lower=True)], ...] = ()
+    """Names under which browsers may ask for the page, besides IP addresses, names without a dot and the machine's own
+    name. Example: `["gateway-1.ops.bank.example"]`."""

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     idempotency: IdempotencySettings = IdempotencySettings()
     """Idempotency: the replies kept for repeated requests."""
     admin: AdminSettings = AdminSettings()
-    """The admin listener for operators: metrics and probes over plain HTTP."""
+    """The admin listener for operators: their page, metrics and probes over plain HTTP."""
     log: LoggingSettings = LoggingSettings()
     """Logging."""
     drain_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0

@@ -1,6 +1,7 @@
-"""The operators' server: metrics and probes over plain HTTP. It exposes no secrets and changes nothing."""
+"""The operators' server: metrics, probes and their page over plain HTTP. It exposes no secrets and changes nothing."""
 
 import asyncio
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import cast
 
@@ -23,9 +24,15 @@ _log = structlog.get_logger(__name__)
 
 
 class AdminServer:
-    """Serves ``/metrics``, ``/healthz`` and ``/readyz``."""
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz``, and further routes."""
 
-    def __init__(self, registry: CollectorRegistry, state: State, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        state: State,
+        readiness: Readiness,
+        further_routes: Iterable[web.RouteDef] = (),
+    ) -> None:
         self._registry = registry
         self._state = state
         self._readiness = readiness
@@ -36,6 +43,7 @@ class AdminServer:
                 web.get("/metrics", self._metrics),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
+                *further_routes,
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)

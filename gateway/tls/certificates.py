@@ -3,7 +3,7 @@
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,6 +91,12 @@ class Certificates:
     def expiry_times(self) -> Mapping[str, float]:
         """Expiry by setting, in seconds since 1970 (UTC); for a file with several certificates, the earliest."""
         return {setting: validity.end for setting, validity in self._validities.items()}
+
+    @property
+    def ending(self) -> Collection[str]:
+        """The settings whose certificate expires soon, as `warnings` has it, or has expired."""
+        now = self._clock()
+        return [setting for setting, validity in self._validities.items() if validity.is_ending(now)]
 
     def presented(self, table: str) -> str:
         """Describe the certificate that a table of the settings presents, by subject and expiry; empty if none."""

@@ -26,7 +26,7 @@ class Medium(Enum):
     FILES = auto()
     """The database, its -wal and -shm, and everything else that the gateway writes."""
     ADMIN = auto()
-    """Metrics and probes."""
+    """Metrics, probes and the operators' page."""
     TRACES = auto()
     RPC_STATUS = auto()
     """Status, details and metadata of failed calls; metadata of the others."""
@@ -64,7 +64,7 @@ class Evidence:
 
     async def add_admin(self, url: str) -> None:
         async with aiohttp.ClientSession(url) as session:
-            for path in ("/metrics", "/readyz", "/healthz"):
+            for path in ("/", "/metrics", "/readyz", "/healthz"):
                 async with session.get(path) as response:
                     self.add(Medium.ADMIN, path, await response.read())
 

@@ -130,7 +130,7 @@ async def test_a_canary_in_a_medium_that_has_none_by_contract_would_be_found(
         return web.Response(body=generate_latest(registry))
 
     app = web.Application()
-    app.router.add_get("/{path}", metrics)
+    app.router.add_get("/{path:.*}", metrics)
     async with TestServer(app) as admin:
         await evidence.add_admin(str(admin.make_url("")).rstrip("/"))
 

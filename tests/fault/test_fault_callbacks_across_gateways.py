@@ -1,16 +1,20 @@
 """The gateway of a callback's handler, or the one that D1 called, is killed, stopped or drained."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
+import aiohttp
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.handler import Handler, Responder
 from sandbox.nats import NatsServer
 from tests.callback_replies import Issuer
-from tests.fault.faulty import until
+from tests.fault.faulty import PATIENCE_SECONDS, until
 from tests.fault.processes import Processes, processes
 from tests.running import edge_session
 
@@ -180,3 +184,25 @@ async def test_a_reply_to_a_gateway_that_was_killed_is_late(gateways: Processes,
         await until(lambda: bool(orphaned.acknowledgements))
 
         assert outcomes(orphaned) == [LATE]
+
+
+async def test_the_page_of_each_gateway_names_its_peers_and_says_where_a_watcher_is_active(gateways: Processes) -> None:
+    async def page(gateway: int) -> str:
+        async with aiohttp.ClientSession() as session, session.get(gateways.gateways[gateway].admin) as response:
+            return await response.text()
+
+    async def until_told(gateway: int, *parts: str) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while [part for part in parts if part not in await page(gateway)]:  # noqa: ASYNC110  a page sends no event
+                await asyncio.sleep(0.1)
+
+    request = notification.WatchNotificationsRequest(subscription="operators")
+    watch = NotificationServiceStub(gateways.channels[FIRST]).WatchNotifications(request)
+    await watch.read()
+    ids = [re.findall("This gateway is <code>([0-9a-f]{16})<", await page(gateway))[0] for gateway in range(3)]
+    async with handler(gateways, FIRST, OTP, never):
+        peer = f'<code>{ids[FIRST]}</code></th><td class="number" data-moves="" data-label="Handlers">1</td>'
+        await until_told(CALLED, peer, ids[SECOND], "active at a peer")
+        await until_told(SECOND, peer, ids[CALLED], "active at a peer")
+        await until_told(FIRST, ids[CALLED], ids[SECOND], "active here")
+    watch.cancel()

@@ -1,6 +1,6 @@
 """The peers of a gateway, and their handlers as handler sessions at the local broker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -89,6 +89,14 @@ class Peers:
         self._clock = clock
         self._link = link
         self._known: dict[str, _Peer] = {}
+
+    @property
+    def handler_counts(self) -> Mapping[str, int]:
+        """The number of handlers that take callback requests, by peer."""
+        return {
+            gateway: sum(not session.is_draining for session in known.sessions.values())
+            for gateway, known in self._known.items()
+        }
 
     def __contains__(self, gateway: object) -> bool:
         """Return whether a peer is present."""

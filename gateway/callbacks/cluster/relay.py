@@ -5,7 +5,7 @@ counts, when it is over. The gateway with the handler passes messages on, and ne
 it takes, from whichever gateway. No other gateway remembers anything, and nothing is stored.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -41,7 +41,7 @@ class _ForwardedReply:
 
 
 class Relay:
-    """The `gateway.callbacks.model.CallbackRegistry` of a gateway in a cluster."""
+    """The `gateway.callbacks.model.CallbackRegistry` of a gateway in a cluster, and its `Membership`."""
 
     def __init__(self, us: str, broker: SharedBroker, clock: Clock, link: Link) -> None:
         """Start without peers.
@@ -89,6 +89,16 @@ class Relay:
         self._announce(wants_reply=True)
         for forwarded in self._forwarded.values():
             forwarded.is_sent = forwarded.is_sent or self._link.send(forwarded.owner, forwarded.message)
+
+    @property
+    def gateway_id(self) -> str:
+        """See `gateway.callbacks.model.Membership`."""
+        return self._us
+
+    @property
+    def peers(self) -> Mapping[str, int]:
+        """See `gateway.callbacks.model.Membership`."""
+        return self._peers.handler_counts
 
     # ---------------------------------------------------------------------------------------- for our handlers
 

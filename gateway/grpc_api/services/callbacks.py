@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from functools import cache, partial
 from typing import TypeAlias
 
 import structlog
 
 from gateway.auth.issuers import Issuers, authorized_issuer
-from gateway.callbacks.model import CallbackRegistry, HandlerSession, Outcome
+from gateway.callbacks.model import CallbackRegistry, ConnectedHandler, HandlerSession, Outcome
 from gateway.errors import FieldViolation, GatewayError
 from gateway.grpc_api.interceptors.chain import Context
 from gateway.telemetry.metrics import Metrics
@@ -64,9 +64,14 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         self._validation = validation
         # Looking up a series by its labels takes longer than counting.
         self._replies = cache(metrics.callback_replies.labels)
-        self._outboxes: set[_Outbox] = set()
+        self._outboxes: dict[_Outbox, ConnectedHandler] = {}
         self._unregistered: set[asyncio.Timeout] = set()
         self._is_draining = False
+
+    @property
+    def handlers(self) -> Collection[ConnectedHandler]:
+        """The handlers that are connected, the earliest first."""
+        return self._outboxes.values()
 
     def drain(self) -> None:
         """Notify every handler of the shutdown, and accept no new ones."""
@@ -105,13 +110,13 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         outbox.put(callback.HandleCallbacksResponse(registered=callback.HandlerRegistered(max_in_flight=max_in_flight)))
         _log.info("handler_connected", handler=registration.name, issuers=issuer_ids, kinds=_names(registration))
         session = self._registry.connect(outbox, topics, max_in_flight)
-        self._outboxes.add(outbox)
+        self._outboxes[outbox] = ConnectedHandler(registration.name, session)
         reading = asyncio.create_task(self._read(requests, session, outbox))
         try:
             async for message in outbox.messages():
                 await context.write(message)
         finally:
-            self._outboxes.discard(outbox)
+            del self._outboxes[outbox]
             unanswered = len(session.held)
             self._registry.disconnect(session)
             _log.info("handler_disconnected", handler=registration.name, unanswered=unanswered)

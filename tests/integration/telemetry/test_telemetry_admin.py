@@ -91,8 +91,11 @@ async def test_a_gateway_whose_admin_port_is_taken_does_not_start_and_says_which
                 raise AssertionError("it started")
 
 
-async def test_nothing_else_is_served(view: OperatorView) -> None:
-    assert (await view.get("/"))[0] == 404
+@pytest.mark.parametrize(
+    "path", ["/static/", "/static/page.html", "/static/..%2fpage.py", "/static/../page.py", "/page"]
+)
+async def test_nothing_else_is_served(view: OperatorView, path: str) -> None:
+    assert (await view.get(path))[0] == 404
 
 
 @pytest.mark.parametrize(

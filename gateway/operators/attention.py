@@ -1,0 +1,100 @@
+"""What needs somebody's attention, the worst first."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.operators import wording
+from gateway.operators.snapshot import LogFacts, Snapshot
+from gateway.telemetry.readiness import OK
+
+__all__ = ["Finding", "findings"]
+
+_RECENT_MINUTES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that needs attention."""
+
+    level: Literal["bad", "warn"]
+    text: str
+    section: str
+    """The id of the section that says more."""
+
+
+def findings(now: Snapshot) -> Sequence[Finding]:
+    """Return what needs attention."""
+    found = [*_readiness(now), *_circuits(now), *_log(now), *_callbacks(now), *_certificates(now), *_logs(now)]
+    return sorted(found, key=lambda each: each.level != "bad")
+
+
+def _readiness(now: Snapshot) -> Iterator[Finding]:
+    for check, result in now.report.checks.items():
+        if result != OK:
+            what = "" if check == "serving" else f"{wording.words(check)}: "
+            yield Finding("bad", f"Not ready: {what}{result}", "readiness")
+
+
+def _circuits(now: Snapshot) -> Iterator[Finding]:
+    for upstream, state in now.report.circuits.items():
+        if state == "open":
+            yield Finding("bad", f"The circuit of {upstream} is open: calls that need it fail at once", "circuits")
+        elif state != "closed":
+            yield Finding("warn", f"The circuit of {upstream} is half open: one request probes it", "circuits")
+
+
+def _log(now: Snapshot) -> Iterator[Finding]:
+    if now.damage:
+        more = f" and {len(now.damage) - 1} more" if len(now.damage) > 1 else ""
+        yield Finding("bad", f"The event log is damaged: {now.damage[0]}{more}", "event-log")
+    failed = _lately(now, "notifications")
+    if failed:
+        yield Finding("bad", f"{failed} in the last {_RECENT_MINUTES} min could not be stored", "event-log")
+    if isinstance(now.log, LogFacts):
+        for each in now.log.subscriptions:
+            if each.watcher_count and not each.is_active:
+                yield Finding("warn", f"None of the watchers of {each.name} is active", "subscriptions")
+        left = [each for each in now.log.subscriptions if each.lag and not each.watcher_count]
+        if left:
+            more = f", nor {len(left) - 1} more that lag" if len(left) > 1 else ""
+            text = f"Nobody watches {left[0].name}, which lags by {wording.count(left[0].lag)}{more}"
+            yield Finding("warn", text, "subscriptions")
+    else:
+        yield Finding("bad", f"The event log cannot be read: {now.log}", "event-log")
+
+
+def _callbacks(now: Snapshot) -> Iterator[Finding]:
+    if failed := _lately(now, "callbacks"):
+        unserved = [
+            wording.words(each.kind) for each in now.callbacks if each.unanswered_count and _is_unserved(now, each.kind)
+        ]
+        whom = f"; no handler for {', '.join(unserved)}" if unserved else ""
+        yield Finding("warn", f"{failed} in the last {_RECENT_MINUTES} min got the fallback{whom}", "callbacks")
+
+
+def _is_unserved(now: Snapshot, kind: str) -> bool:
+    has_peers = now.membership is not None and any(now.membership.peers.values())
+    return not has_peers and not any(each.handler_count for each in now.callbacks if each.kind == kind)
+
+
+def _certificates(now: Snapshot) -> Iterator[Finding]:
+    for setting, expiry in sorted(now.certificate_expiries.items(), key=lambda pair: pair[1]):
+        left = expiry - now.time
+        if left <= 0:
+            yield Finding("bad", f"The certificate {setting} expired {wording.duration(-left)} ago", "certificates")
+        elif setting in now.ending_certificates:
+            yield Finding("warn", f"The certificate {setting} expires in {wording.duration(left)}", "certificates")
+
+
+def _logs(now: Snapshot) -> Iterator[Finding]:
+    if now.lost_line_count:
+        yield Finding("warn", f"{wording.count(now.lost_line_count)} log lines were lost since the start", "readiness")
+
+
+def _lately(now: Snapshot, chart: str) -> str:
+    """Return how many of what a chart counts went badly in the last minutes, with its name; empty if none did."""
+    number = round(sum(minute[1] for minute in now.minutes[chart][-_RECENT_MINUTES:] if minute is not None))
+    if not number:
+        return ""
+    return f"{wording.count(number)} {chart.removesuffix('s') if number == 1 else chart}"

@@ -1,0 +1,179 @@
+"""The page, made of one snapshot."""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from gateway.callbacks.model import ConnectedHandler
+from gateway.operators.document import render
+from gateway.operators.history import MINUTES
+from gateway.operators.snapshot import Snapshot
+from gateway.operators.wording import bytes_, duration, moment
+from gateway.telemetry.readiness import Report
+from tools.operators_page_sample import sample
+
+_HOSTILE = "\"'><img src=x onerror=alert(1)></td><script>alert(2)</script>&lt;\x00\ud800"
+
+
+class _Read(HTMLParser):
+    """The tags of a page with the names of their attributes, and its text."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, ...]] = []
+        self.text = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, *(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+
+class _Membership:
+    def __init__(self, gateway_id: str, peers: dict[str, int]) -> None:
+        self.gateway_id, self.peers = gateway_id, peers
+
+
+def _with_texts(value: Any, text: str) -> Any:
+    """Return a snapshot, or part of one, whose every free text ends with another one."""
+    changed = value
+    match value:
+        case str():
+            changed = value + text
+        case ConnectedHandler():
+            changed = ConnectedHandler(value.name + text, value.session)
+        case dict() if value.keys() != sample().minutes.keys():
+            changed = {_with_texts(key, text): _with_texts(each, text) for key, each in value.items()}
+        case list():
+            changed = [_with_texts(each, text) for each in value]
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            parts = {each.name: _with_texts(getattr(value, each.name), text) for each in fields(value)}
+            changed = replace(value, **parts)
+    return changed
+
+
+def _text(now: Snapshot) -> str:
+    return " ".join(_Read(render(now)).text.split())
+
+
+def test_no_text_becomes_markup_wherever_it_stands() -> None:
+    peers = {"0123456789abcdef": 2}
+    now = replace(sample(), damage=["notification 3"], membership=_Membership("fedcba9876543210", peers))
+    harmless, hostile = (_with_texts(now, text) for text in ("-x", _HOSTILE))
+
+    assert _Read(render(hostile)).tags == _Read(render(harmless)).tags
+    assert _Read(render(hostile)).text.count("<img src=x onerror=alert(1)>") >= 40
+    assert b"onerror" not in render(harmless)
+
+
+def test_a_gateway_without_anything_says_so() -> None:
+    empty = replace(
+        sample(),
+        log=replace(sample().log, subscriptions=(), subscription_count=0, oldest_time=None),  # type: ignore[type-var]
+        report=Report({"serving": "ok"}, {}),
+        growth=None,
+        handlers=(),
+        calls=(),
+        failures=(),
+        certificate_expiries={},
+        ending_certificates=(),
+        minutes={chart: [None] * MINUTES for chart in sample().minutes},
+    )
+
+    told = _text(empty)
+
+    for text in (
+        "Nothing needs attention",
+        "Nothing has failed since the start.",
+        "No handler is connected here.",
+        "There is no named subscription.",
+        "measured after a minute",
+        "No upstream was called yet.",
+        "No certificate is in use.",
+        "No call has ended since the start.",
+    ):
+        assert text in told
+
+
+def test_the_worst_comes_first() -> None:
+    now = replace(
+        sample(),
+        report=Report({"serving": "ok", "event_log_write": "disk full"}, {"d1": "open", "threeds": "half_open"}),
+        damage=["notification 3", "notification 4"],
+    )
+
+    told = _text(now)
+
+    assert told.startswith("Not ready · gateway-1 · d1-gateway")
+    places = [
+        told.index(text)
+        for text in (
+            "Not ready: event log write: disk full",
+            "The circuit of d1 is open",
+            "The event log is damaged: notification 3 and 1 more",
+            "The circuit of threeds is half open",
+            "Nobody watches fraud-scoring, which lags by 1,204",
+            "The certificate edge.tls_certificate_file expires in 19 d",
+        )
+    ]
+    assert places == sorted(places)
+
+
+def test_an_event_log_that_cannot_be_read_is_told_with_what_it_found_damaged() -> None:
+    told = _text(replace(sample(), log="The event log is not available.", damage=["structure"]))
+
+    assert "The event log cannot be read: The event log is not available." in told
+    assert "Event log unreadable The event log is not available. damaged structure" in told
+    assert "Not known while the event log cannot be read." in told
+
+
+def test_a_gateway_of_a_cluster_names_its_peers_and_where_the_active_watcher_is() -> None:
+    log = sample().log
+    assert not isinstance(log, str)
+    away = replace(log.subscriptions[1], is_active_here=False)
+    alone = replace(log.subscriptions[2], is_active=False, is_active_here=False)
+    log = replace(log, subscriptions=[away, alone])
+
+    told = _text(replace(sample(), log=log, membership=_Membership("fedcba9876543210", {"0123456789abcdef": 2})))
+
+    assert "This gateway is fedcba9876543210 . Gateway Handlers 0123456789abcdef 2" in told
+    assert "ledger BANK000001 active at a peer + 1 standing by" in told
+    assert "app-push BANK000001 none of 1 active" in told
+    assert "None of the watchers of app-push is active" in told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (131, "2 min 11 s"),
+        (7_300, "2 h 1 min"),
+        (700_000, "8 d 2 h"),
+        (4e7, "1 y 97 d"),
+    ],
+)
+def test_a_duration_has_no_more_than_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (-52_000_000, "−52 MB"), (3e15, "3000 TB")],  # noqa: RUF001
+)
+def test_a_size_has_the_unit_that_fits(size: float, text: str) -> None:
+    assert bytes_(size).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_a_time_is_relative_and_has_the_absolute_one_beside_it() -> None:
+    made = moment(1_800_000_000.0, 1_800_000_090.0)
+
+    assert " ".join((made.text or "").split()) == "1 min 30 s ago"
+    assert made.get("title") == "2027-01-15 08:00:00 UTC"
+    assert moment(float("inf"), 0.0).tag == "span"
