@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release-contracts format pins clean
+.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release-contracts format pictures pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -62,6 +62,9 @@ format: $(INSTALLED)
 	ruff check --fix .
 	ruff format .
 	buf format proto --write
+
+pictures: $(INSTALLED) ## docs/images: the operators' page at two sizes, light and dark; needs Debian's chromium
+	python -m tools.operators_page_pictures
 
 pins: $(INSTALLED) ## renew both lists of pinned packages
 	uv pip compile pyproject.toml $(PIN) --output-file requirements.txt
