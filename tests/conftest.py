@@ -11,11 +11,14 @@ from typing import Final
 import pytest
 import uvloop
 
+from gateway.grpc_api.poller import choose_poller
+
 # gRPC does not support a fork while its threads run, neither its own handling of forks nor the child's release of its
 # objects, and uvloop forks to start processes. gRPC reads this variable on import; processes started by tests must not
 # inherit it.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-import grpc  # noqa: F401
+choose_poller()
+import grpc  # noqa: E402, F401
 
 del os.environ["GRPC_ENABLE_FORK_SUPPORT"]
 os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)

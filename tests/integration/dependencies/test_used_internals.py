@@ -9,6 +9,7 @@ import inspect
 import re
 import socket
 import ssl
+import sys
 import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -259,3 +260,12 @@ def test_grpcios_blocking_channels_say_whether_they_are_connected() -> None:
     channel.close()
     with pytest.raises(ValueError, match="closed"):
         channel._channel.check_connectivity_state(try_to_connect=True)
+
+
+async def test_grpcio_knows_the_poller_that_is_chosen_before_it_is_imported() -> None:
+    choice = "from gateway.grpc_api.poller import choose_poller; choose_poller(); import grpc"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", choice, stderr=asyncio.subprocess.PIPE, env={"PYTHONPATH": str(_ROOT)}
+    )
+    _, errors = await process.communicate()
+    _expect("grpcio", "gateway/grpc_api/poller.py", f"it has this experiment: {errors.decode()}", holds=not errors)
