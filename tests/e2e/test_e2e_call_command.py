@@ -168,7 +168,7 @@ async def test_ctrl_c_ends_a_call_without_a_response() -> None:
         ("issuer.card.v2.CardService/SuspendCard", "did you mean CardService/SuspendCard?"),
         ("Nonsense", "ThreeDSOperationService/GetThreeDSOperation"),
         ("NotificationService/WatchNotifications", "use d1-gateway-client watch"),
-        ("CallbackService/HandleCallbacks", "use a CallbackHandler of d1_gateway_client"),
+        ("CallbackService/HandleCallbacks", "use d1-gateway-client answer"),
     ],
 )
 async def test_a_name_that_cannot_be_called_is_reported_with_a_hint(name: str, hint: str) -> None:

@@ -1,4 +1,4 @@
-"""The command line, ``d1-gateway-client``: watches notifications and makes single calls. Needs the extra ``cli``."""
+"""The command line, ``d1-gateway-client``: notifications, single calls, callbacks. Needs the extra ``cli``."""
 
 import sys
 

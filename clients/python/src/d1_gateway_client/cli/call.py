@@ -1,11 +1,7 @@
 """``d1-gateway-client call``: one call of the gateway, from JSON to JSON."""
 
-import errno
 import json
-import os
-import sys
 import uuid
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,7 +21,7 @@ from d1_gateway_client.cli.connect import (
 )
 from d1_gateway_client.cli.descriptors import as_client_message, to_json
 from d1_gateway_client.cli.output import FAILED, INTERRUPTED, UNUSABLE, put, refused, tell
-from d1_gateway_client.cli.request_json import UnusableRequestError, parse
+from d1_gateway_client.cli.request_json import UnusableRequestError, parse, read_json
 from d1_gateway_client.cli.rpc_names import Rpc, UnusableRpcError, find
 
 __all__ = ["call"]
@@ -91,28 +87,13 @@ def _found(name: str) -> Rpc:
 
 def _request(rpc: Rpc, data: str | None, request_id: str | None) -> Message:
     try:
-        request = parse(_read(data), rpc.method.input_type)
+        request = parse(b"{}" if data is None else read_json("--data", data), rpc.method.input_type)
     except UnusableRequestError as error:
         for mistake in error.mistakes:
             tell(f"request: {mistake}")
         raise typer.Exit(UNUSABLE) from None
     _set_request_id(rpc, request, request_id)
     return request
-
-
-def _read(data: str | None) -> bytes:
-    if data is None:
-        return b"{}"
-    try:
-        return sys.stdin.buffer.read() if data == "-" else Path(data).read_bytes()
-    except (OSError, ValueError) as error:
-        # JSON in place of a file may hold card data, and is not repeated.
-        if data.lstrip().startswith("{") or not isinstance(error, OSError):
-            raise refused(
-                "--data: expected a file, or - for standard input: other users can see the command line"
-            ) from None
-        what = "standard input" if data == "-" else data
-        raise refused(f"--data: {what}: {os.strerror(error.errno or errno.EIO)}") from None
 
 
 def _set_request_id(rpc: Rpc, request: Message, request_id: str | None) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "KeyFile",
     "ServerName",
     "TokenFile",
+    "checked_options",
     "connected",
     "failure",
 ]
@@ -84,6 +85,17 @@ def connected(connection: Connection) -> Iterator[GatewayClient]:
     Raises:
         typer.Exit: The options are invalid, or one of their files cannot be read.
     """
+    with checked_options(connection) as options, GatewayClient(options) as client:
+        yield client
+
+
+@contextmanager
+def checked_options(connection: Connection) -> Iterator[Options]:
+    """Make a client's options for as long as the context lasts, in which the client reads the files.
+
+    Raises:
+        typer.Exit: The options are invalid, or one of their files cannot be read.
+    """
     try:
         options = Options.from_environment(connection.environment())
     except ValueError as error:
@@ -91,9 +103,8 @@ def connected(connection: Connection) -> Iterator[GatewayClient]:
     if options.token is not None or options.token_file is not None:
         options = replace(options, token=partial(_token, options), token_file=None)
     try:
-        with GatewayClient(options) as client:
-            _check_files(options)
-            yield client
+        _check_files(options)
+        yield options
     except OSError as error:
         raise refused(f"{error.filename}: {error.strerror}") from None
 
@@ -129,7 +140,10 @@ def _token(options: Options) -> str:
 
 
 def _check_files(options: Options) -> None:
-    # gRPC does not say what is wrong with the files.
+    # gRPC does not say what is wrong with the files, nor does OpenSSL name one that it cannot read.
+    for file in (options.ca_file, options.certificate_file, options.key_file):
+        if file is not None:
+            file.read_bytes()
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
     except ssl.SSLError:

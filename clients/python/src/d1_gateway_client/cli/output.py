@@ -1,11 +1,14 @@
 """The output of the commands, and one line for each mistake."""
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
-__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "one_line", "put", "refused", "tell"]
+__all__ = ["FAILED", "INTERRUPTED", "UNUSABLE", "logged_to_stderr", "one_line", "put", "refused", "tell"]
 
 FAILED = 1
 """The exit status of a call that failed."""
@@ -42,6 +45,23 @@ def refused(text: str, status: int = UNUSABLE) -> typer.Exit:
     """Say in one line why the command ends, and return the exception that ends it."""
     tell(text)
     return typer.Exit(status)
+
+
+@contextmanager
+def logged_to_stderr() -> Iterator[None]:
+    """Write what the client logs, such as a reconnect, to standard error for as long as the context lasts."""
+    handler = _StandardError()
+    log = logging.getLogger("d1_gateway_client")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+class _StandardError(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
 
 
 def one_line(text: str) -> str:

@@ -1,9 +1,13 @@
 """Requests from JSON. A mistake names its place and what belongs there, and never repeats the value."""
 
+import errno
 import json
+import os
 import re
+import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
@@ -11,7 +15,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-__all__ = ["UnusableRequestError", "parse"]
+from d1_gateway_client.cli.output import refused
+
+__all__ = ["UnusableRequestError", "parse", "read_json"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _WELL_KNOWN = "google.protobuf."
@@ -49,6 +55,24 @@ def parse(data: bytes, request: Descriptor) -> Message:
     if (message := _message(value, request)) is not None:
         return message
     raise UnusableRequestError(*(_mistakes(value, request, "") or [f"does not fit {request.name}"]))
+
+
+def read_json(option: str, source: str) -> bytes:
+    """Read the value of an option that takes JSON from a file, or from standard input.
+
+    Raises:
+        typer.Exit: It cannot be read.
+    """
+    try:
+        return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        # JSON in place of a file may hold card data, and is not repeated.
+        if source.lstrip().startswith("{") or not isinstance(error, OSError):
+            raise refused(
+                f"{option}: expected a file, or - for standard input: other users can see the command line"
+            ) from None
+        what = "standard input" if source == "-" else source
+        raise refused(f"{option}: {what}: {os.strerror(error.errno or errno.EIO)}") from None
 
 
 def _read(data: bytes) -> Any:

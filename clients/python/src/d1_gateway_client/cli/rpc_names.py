@@ -62,7 +62,7 @@ def find(name: str) -> Rpc:
     if method is None or service not in {method.containing_service.name, method.containing_service.full_name}:
         raise UnusableRpcError(f"unknown rpc{_hint(short)}")
     if method.client_streaming:
-        raise UnusableRpcError(f"{short} is a bidirectional stream: use a CallbackHandler of d1_gateway_client")
+        raise UnusableRpcError(f"{short} is a bidirectional stream: use d1-gateway-client answer")
     if method.server_streaming:
         raise UnusableRpcError(f"{short} is a stream: use d1-gateway-client watch")
     return Rpc(method)

@@ -1,6 +1,5 @@
 """``d1-gateway-client watch``: notifications in a terminal, endless or up to the current end of the event log."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from d1_gateway_client.cli.connect import (
     failure,
 )
 from d1_gateway_client.cli.filters import Kind, UnusableWordError, notification_filter, time_ago
-from d1_gateway_client.cli.output import FAILED, INTERRUPTED, put, refused, tell
+from d1_gateway_client.cli.output import FAILED, INTERRUPTED, logged_to_stderr, put, refused, tell
 from d1_gateway_client.cli.render import Layout, as_json, as_table
 from d1_gateway_client.contracts.issuer.notification.v1 import (
     CommitCursorRequest,
@@ -245,19 +244,8 @@ def _put_header(layout: Layout) -> None:
 @contextmanager
 def _opened(connection: Connection) -> Iterator[GatewayClient]:
     """Open a client that prints one line for each failure and each reconnect."""
-    handler = _StandardError()
-    log = logging.getLogger("d1_gateway_client")
-    log.addHandler(handler)
-    try:
-        with connected(connection) as client:
-            try:
-                yield client
-            except GatewayError as error:
-                raise refused(failure(error, client), FAILED) from None
-    finally:
-        log.removeHandler(handler)
-
-
-class _StandardError(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        tell(record.getMessage())
+    with logged_to_stderr(), connected(connection) as client:
+        try:
+            yield client
+        except GatewayError as error:
+            raise refused(failure(error, client), FAILED) from None
