@@ -1,4 +1,4 @@
-"""The sandbox's control API: faults, cards, consumers, tokens, keys, notifications, purchases, transactions.
+"""The sandbox's control API: faults, cards, consumers, tokens, keys, notifications, purchases, handler, transactions.
 
 Plain HTTP on loopback.
 """
@@ -40,6 +40,7 @@ from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.keys import KidTakenError, NoSuchKeyError
 from sandbox.d1.model.notification import Notification, Variant, new_details, new_operation_id, vary
 from sandbox.d1.model.store import Card, CardStore
+from sandbox.issuer_control import IssuerControl
 from sandbox.threeds import contract as threeds_contract
 from sandbox.threeds.control import NoSuchTransactionError, ThreeDSControl
 
@@ -48,6 +49,7 @@ __all__ = ["Control"]
 _MOST_TIMES = 10_000
 _MOST_NOTIFICATIONS = 1_000
 _LONGEST_WAIT_MS = 60_000
+_FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
@@ -65,6 +67,7 @@ _ENDPOINTS = {
     ),
     **KeyControl.ENDPOINTS,
     **AcsControl.ENDPOINTS,
+    **IssuerControl.ENDPOINTS,
     **ThreeDSControl.ENDPOINTS,
 }
 
@@ -92,6 +95,7 @@ class Control:
     notifier: Notifier
     keys: KeyControl
     acs: AcsControl
+    issuer: IssuerControl
     threeds: ThreeDSControl
     clock: Callable[[], float]
     """Returns the time, in seconds since 1970 (UTC)."""
@@ -111,6 +115,7 @@ class Control:
                 web.post("/sandbox/notifications", self._notify),
                 *self.keys.routes(),
                 *self.acs.routes(),
+                *self.issuer.routes(),
                 *self.threeds.routes(),
             ]
         )
@@ -174,7 +179,7 @@ class Control:
 @web.middleware
 async def _error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        return await handler(request)
+        return _readable(await handler(request))
     except web.HTTPException as error:
         return _error_response(error.status, error.reason)
     except (InvalidFieldError, MalformedBodyError) as error:
@@ -186,8 +191,15 @@ async def _error_middleware(request: web.Request, handler: Handler) -> web.Strea
         return _error_response(status, text or str(error))
 
 
-def _error_response(status: int, error: str) -> web.Response:
-    return web.json_response({"error": error}, status=status)
+def _error_response(status: int, error: str) -> web.StreamResponse:
+    return _readable(web.json_response({"error": error}, status=status))
+
+
+def _readable(response: web.StreamResponse) -> web.StreamResponse:
+    """Lay out JSON for a terminal: people use this API with curl."""
+    if isinstance(response, web.Response) and isinstance(response.body, bytes) and response.body:
+        response.body = orjson.dumps(orjson.loads(response.body), option=_FOR_PEOPLE)
+    return response
 
 
 def _wrong(error: InvalidFieldError | MalformedBodyError) -> str:

@@ -20,6 +20,16 @@ from sandbox.gateway_config import GatewayConfig, SharedStorage, write_policy
 __all__ = ["GatewayConfig", "GatewayProcess", "SharedStorage", "channel", "credentials", "write_policy"]
 
 _LOG = "d1-gateway.log"
+_MODULE = ("-m", "gateway")
+_MODULE_THAT_ENDS_WITH_US = (
+    "-c",
+    """\
+import ctypes, runpy, signal
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+runpy.run_module("gateway", run_name="__main__", alter_sys=True)
+""",
+)
 _READY_SECONDS = 40.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
@@ -35,32 +45,43 @@ class _Ready:
 class GatewayProcess:
     """A gateway in its own process, started as in production: ``d1-gateway serve``."""
 
-    def __init__(self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, ready: _Ready) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, ready: _Ready, *, kept: bool
+    ) -> None:
         """Wrap a gateway that is ready; `start` makes one."""
         self._process = process
         self._config = config
         self._folder = folder
         self._ready = ready
+        self._kept = kept
 
     @classmethod
-    async def start(cls, config: GatewayConfig, folder: Path) -> Self:
+    async def start(cls, config: GatewayConfig, folder: Path, *, kept: bool = False) -> Self:
         """Start a gateway and wait until it is ready.
 
         Args:
             config: The settings.
             folder: The folder of settings and log.
+            kept: Whether another sandbox will use the folder again. The log is then continued, and the gateway is
+                killed with this process: it would hold the other's ports and event log.
 
         Raises:
             RuntimeError: The gateway did not become ready; the text is its output.
         """
-        process, ready = await _start(config, folder)
-        return cls(process, config, folder, ready)
+        process, ready = await _start(config, folder, kept=kept)
+        return cls(process, config, folder, ready, kept=kept)
 
     async def restart(self) -> None:
         """Kill it (SIGKILL), as in a power cut, and start it again at the same addresses."""
         await self.kill()
-        config = replace(self._config, grpc_port=_port(self._ready.grpc), edge_port=_port(self._ready.edge))
-        self._process, self._ready = await _start(config, self._folder)
+        ready = self._ready
+        config = replace(
+            self._config,
+            grpc_port=_port(ready.grpc),
+            edge_port=_port(ready.edge),
+            admin_port=_port(ready.admin),
+        )
+        self._process, self._ready = await _start(config, self._folder, kept=self._kept)
 
     @property
     def grpc(self) -> str:
@@ -79,7 +100,7 @@ class GatewayProcess:
 
     @property
     def log(self) -> Path:
-        """The log since its last start: one JSON object per line."""
+        """The log, one JSON object per line: since its last start, or of all starts if it is kept."""
         return self._folder / _LOG
 
     async def stop(self) -> int:
@@ -124,13 +145,14 @@ def credentials(server_ca: Path, caller: Identity) -> grpc.ChannelCredentials:
     )
 
 
-async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subprocess.Process, _Ready]:
+async def _start(config: GatewayConfig, folder: Path, *, kept: bool) -> tuple[asyncio.subprocess.Process, _Ready]:
     settings, log = folder / "d1-gateway.toml", folder / _LOG
     settings.write_text(config.to_toml())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
-    with log.open("wb") as stderr:
+    with log.open("ab" if kept else "wb") as stderr:
+        begin = stderr.tell()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--config", str(settings)),
+            *(sys.executable, *(_MODULE_THAT_ENDS_WITH_US if kept else _MODULE), "serve", "--config", str(settings)),
             stderr=stderr,
             env=environment,
         )
@@ -138,7 +160,7 @@ async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subproces
     try:
         async with asyncio.timeout(_READY_SECONDS):
             # Another process's file sends no events.
-            while (ready := _ready(log)) is None and process.returncode is None:  # noqa: ASYNC110  a process has no event for it
+            while (ready := _ready(log, begin)) is None and process.returncode is None:  # noqa: ASYNC110  a process has no event for it
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         await _end(process, signal.SIGKILL)
@@ -146,7 +168,7 @@ async def _start(config: GatewayConfig, folder: Path) -> tuple[asyncio.subproces
         await _end(process, signal.SIGKILL)
         raise
     if ready is None:
-        raise RuntimeError(f"The gateway exited with {process.returncode}: {log.read_text().strip()}")
+        raise RuntimeError(f"The gateway exited with {process.returncode}: {_read(log, begin).decode().strip()}")
     return process, ready
 
 
@@ -161,8 +183,14 @@ async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> i
     return await process.wait()
 
 
-def _ready(log: Path) -> _Ready | None:
-    for line in log.read_bytes().splitlines(keepends=True):
+def _read(log: Path, begin: int) -> bytes:
+    with log.open("rb") as file:
+        file.seek(begin)
+        return file.read()
+
+
+def _ready(log: Path, begin: int) -> _Ready | None:
+    for line in _read(log, begin).splitlines(keepends=True):
         if b'"event":"gateway_started"' in line and line.endswith(b"\n"):
             logged = orjson.loads(line)
             return _Ready(logged["grpc"], logged["edge"], logged["admin"])

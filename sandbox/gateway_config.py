@@ -65,6 +65,7 @@ class GatewayConfig:
     threeds_api_key_file: Path | None = None
     grpc_port: int = 0
     edge_port: int = 0
+    admin_port: int = 0
     oauth: EdgeCredentials | None = None
     """D1's credentials for tokens; None for client certificates alone."""
     retention_seconds: float = 86_400.0
@@ -130,7 +131,7 @@ class GatewayConfig:
                 "tls_key_file": pki.edge_server.key,
                 "tls_client_ca_file": pki.d1_client_ca,
             },
-            "admin": {"port": 0},
+            "admin": {"port": self.admin_port},
         }
         if self.oauth is not None:
             tables["edge.oauth"] = {

@@ -28,6 +28,8 @@ class Handler:
         """The acknowledgements of its replies, in order."""
         self.is_draining = False
         """Whether the gateway has announced its shutdown."""
+        self.is_over = False
+        """Whether the stream has ended."""
         self.error: grpc.aio.AioRpcError | None = None
         """The stream's error, if any."""
         self._stream = stream
@@ -104,6 +106,7 @@ class Handler:
         except grpc.aio.AioRpcError as error:
             self.error = error
         finally:
+            self.is_over = True
             self._changed.set()
             for reply in self._replies:
                 reply.cancel()

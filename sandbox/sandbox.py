@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from sandbox.common.faults import Faults
-from sandbox.common.pki import Pki, make_pki
+from sandbox.common.pki import Pki, kept_pki, make_pki
 from sandbox.common.server import HOST, serve
+from sandbox.common.state import MemoryState, State
 from sandbox.control import Control
 from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.acs.challenges import Phones
@@ -26,6 +27,8 @@ from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.notification import History
 from sandbox.d1.model.store import CardStore
 from sandbox.d1.simulator import D1
+from sandbox.issuer import Issuer
+from sandbox.issuer_control import IssuerControl
 from sandbox.threeds.contract import DELAYS, Delays
 from sandbox.threeds.control import ThreeDSControl
 from sandbox.threeds.simulator import ThreeDS
@@ -78,6 +81,8 @@ class Sandbox:
     """The recipients of D1's SMS."""
     background: Background
     """D1's background work, and its failures."""
+    issuer: Issuer
+    """The issuer's own services; connected to a gateway by `Issuer.run` alone."""
 
     @classmethod
     @asynccontextmanager
@@ -94,6 +99,7 @@ class Sandbox:
         edge_timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
         threeds_delays: Delays = DELAYS,
         clock: Callable[[], float] = time.time,
+        state: State | None = None,
     ) -> AsyncIterator["Sandbox"]:
         """Run a sandbox for the duration of the block.
 
@@ -108,6 +114,7 @@ class Sandbox:
             edge_timeout_seconds: The edge's time limit for a response to D1.
             threeds_delays: Delays of the 3-D Secure server.
             clock: Returns the time, in seconds since 1970 (UTC).
+            state: What the simulators remember; None for a state that ends with the sandbox, and new keys.
 
         Raises:
             ValueError: The issuer's id does not have 10 characters.
@@ -116,7 +123,8 @@ class Sandbox:
         if not contract.ISSUER_ID.fullmatch(issuer_id):
             raise ValueError("issuer_id must have 10 characters")
         # Not in a thread, which would write on after a cancellation, while the folder is deleted.
-        pki = make_pki(folder)
+        pki = make_pki(folder) if state is None else kept_pki(folder)
+        state = state or MemoryState()
         faults = Faults()
         async with (
             D1.start(
@@ -124,18 +132,26 @@ class Sandbox:
                 issuer_id,
                 products,
                 faults,
+                state,
                 port=d1_port,
                 edge_credentials=edge_credentials,
                 edge_timeout_seconds=edge_timeout_seconds,
                 clock=clock,
             ) as d1,
-            ThreeDS.start(pki.threeds_server, faults, port=threeds_port, delays=threeds_delays, clock=clock) as threeds,
-            serve(_control(d1, threeds, faults, clock).app(), control_port) as actual_control_port,
+            ThreeDS.start(
+                pki.threeds_server, faults, state, port=threeds_port, delays=threeds_delays, clock=clock
+            ) as threeds,
+            AsyncExitStack() as running,
         ):
-            yield cls._of(issuer_id, pki, d1, threeds, faults, f"http://{HOST}:{actual_control_port}")
+            issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, clock)
+            control = _control(d1, threeds, issuer, faults, clock).app()
+            actual_control_port = await running.enter_async_context(serve(control, control_port))
+            yield cls._of(issuer_id, pki, d1, threeds, issuer, faults, f"http://{HOST}:{actual_control_port}")
 
     @classmethod
-    def _of(cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, faults: Faults, control_url: str) -> Self:
+    def _of(
+        cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, issuer: Issuer, faults: Faults, control_url: str
+    ) -> Self:
         return cls(
             issuer_id=issuer_id,
             pki=pki,
@@ -155,6 +171,7 @@ class Sandbox:
             purchases=d1.purchases,
             phones=d1.phones,
             background=d1.background,
+            issuer=issuer,
         )
 
     def set_edge(self, url: str, *others: str) -> None:
@@ -162,7 +179,7 @@ class Sandbox:
         self.edge.set_edge(url, *others)
 
 
-def _control(d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float]) -> Control:
+def _control(d1: D1, threeds: ThreeDS, issuer: Issuer, faults: Faults, clock: Callable[[], float]) -> Control:
     return Control(
         d1.url,
         d1.store,
@@ -172,6 +189,7 @@ def _control(d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float
         d1.notifier,
         KeyControl(d1.keys),
         AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background),
+        IssuerControl(issuer),
         ThreeDSControl(threeds.url, threeds.transactions),
         clock,
     )

@@ -4,6 +4,7 @@ The gateway takes a second to import, so each command imports what it needs and 
 """
 
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -87,9 +88,35 @@ def demo(
 
 
 @app.command()
-def sandbox() -> None:
+def sandbox(
+    folder: Annotated[
+        Path, typer.Option(help="For keys, simulators' state, event log and gateway log: kept, and used again.")
+    ] = Path("d1-sandbox"),
+    port_base: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT",
+            help="First of six ports: control API, D1, 3-D Secure server, gateway's gRPC, callbacks, admin. 0: any.",
+            min=0,
+            max=65_530,
+        ),
+    ] = 7440,
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what earlier sandboxes left in the folder.")] = False,
+    fixtures: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON with cards, consumers and authenticators to add, unless known."),
+    ] = None,
+    no_handler: Annotated[
+        bool, typer.Option("--no-handler", help="Answer none of D1's callbacks: bring your own handler.")
+    ] = False,
+) -> None:
     """Run the simulators and a gateway, with commands to paste, until Ctrl-C."""
     from sandbox.common.signals import run
-    from sandbox.playground import playground
+    from sandbox.playground import Choices, PlaygroundError, playground
 
-    run(playground(Console(highlight=False)))
+    choices = Choices(folder, port_base, fresh=fresh, fixtures=fixtures, handler=not no_handler)
+    try:
+        run(playground(Console(highlight=False), choices))
+    except PlaygroundError as error:
+        raise failed(UNUSABLE, *error.args) from error

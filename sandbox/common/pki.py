@@ -3,10 +3,11 @@
 import ipaddress
 import json
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from joserfc.jwk import ECKey
 
-__all__ = ["CALLER", "STRANGER", "Identity", "Pki", "make_pki"]
+__all__ = ["CALLER", "STRANGER", "Identity", "Pki", "kept_pki", "make_pki"]
 
 CALLER = "spiffe://sandbox/caller"
 """An internal service, as its certificate names it."""
@@ -22,6 +23,9 @@ STRANGER = "spiffe://sandbox/stranger"
 """Another internal service."""
 
 _LIFETIME = timedelta(days=7)
+_KEPT_LIFETIME = timedelta(days=365)
+_RENEWED_BEFORE = timedelta(days=30)
+"""How long before its end a kept set is replaced: a sandbox may then run for a month."""
 _CLOCK_SKEW = timedelta(minutes=5)
 _LOOPBACK = x509.SubjectAlternativeName(
     [
@@ -30,6 +34,9 @@ _LOOPBACK = x509.SubjectAlternativeName(
         x509.IPAddress(ipaddress.ip_address("::1")),
     ]
 )
+
+
+_Issued: TypeAlias = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +90,45 @@ class Pki:
     edge_token_key: Path
     """The edge's signing key for the tokens it issues to D1: a private JWK (ES256)."""
 
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Return the files of a folder, whether they exist or not."""
+
+        def identity(name: str) -> Identity:
+            return Identity(folder / f"{name}.pem", folder / f"{name}-key.pem")
+
+        return cls(
+            server_ca=folder / "server-ca.pem",
+            gateway_client_ca=folder / "gateway-client-ca.pem",
+            d1_client_ca=folder / "d1-client-ca.pem",
+            caller_ca=folder / "caller-ca.pem",
+            nats_ca=folder / "nats-ca.pem",
+            d1_server=identity("d1-server"),
+            threeds_server=identity("threeds-server"),
+            grpc_server=identity("grpc-server"),
+            edge_server=identity("edge-server"),
+            gateway_client=identity("gateway-client"),
+            second_gateway_client=identity("second-gateway-client"),
+            d1_client=identity("d1-client"),
+            nats_server=identity("nats-server"),
+            nats_client=identity("nats-client"),
+            caller=identity("caller"),
+            stranger=identity("stranger"),
+            assertion_key=folder / "assertion.jwk.json",
+            assertion_public_key=folder / "assertion-public.jwk.json",
+            encryption_key=folder / "d1-encryption.jwk.json",
+            encryption_public_key=folder / "d1-encryption-public.jwk.json",
+            edge_token_key=folder / "edge-token.jwk.json",
+        )
+
 
 class _Authority:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, lifetime: timedelta) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _common_name(name)
+        self._lifetime = lifetime
         self.certificate = (
-            _builder(self._name, self._name, self._key.public_key())
+            _builder(self._name, self._name, self._key.public_key(), lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .sign(self._key, hashes.SHA256())
@@ -97,10 +136,10 @@ class _Authority:
 
     def issue(
         self, common_name: str, *purposes: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
-    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    ) -> _Issued:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
-            _builder(_common_name(common_name), self._name, key.public_key())
+            _builder(_common_name(common_name), self._name, key.public_key(), self._lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
@@ -114,50 +153,67 @@ class _Authority:
         return builder.sign(self._key, hashes.SHA256()), key
 
 
-def make_pki(folder: Path) -> Pki:
-    """Make a new set of certificates and keys, valid for 7 days. Blocks for some milliseconds.
+def make_pki(folder: Path, lifetime: timedelta = _LIFETIME) -> Pki:
+    """Make a new set of certificates and keys. Blocks for some milliseconds.
 
     Args:
         folder: The target folder, created if missing; an earlier set is replaced. Private files get mode 0600.
+        lifetime: How long the certificates are valid.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pki = Pki.of(folder)
     servers, gateway_clients, d1_clients, callers, nats = (
-        _Authority(f"Sandbox CA for {whom}") for whom in ("servers", "the gateway", "D1", "internal services", "NATS")
+        _Authority(f"Sandbox CA for {whom}", lifetime)
+        for whom in ("servers", "the gateway", "D1", "internal services", "NATS")
     )
     server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-    assertion_key, assertion_public_key = _write_jwk(folder, "assertion", "sig")
-    encryption_key, encryption_public_key = _write_jwk(folder, "d1-encryption", "enc")
-    edge_token_key, _ = _write_jwk(folder, "edge-token", "sig")
-    return Pki(
-        server_ca=_write_certificate(folder / "server-ca.pem", servers.certificate),
-        gateway_client_ca=_write_certificate(folder / "gateway-client-ca.pem", gateway_clients.certificate),
-        d1_client_ca=_write_certificate(folder / "d1-client-ca.pem", d1_clients.certificate),
-        caller_ca=_write_certificate(folder / "caller-ca.pem", callers.certificate),
-        nats_ca=_write_certificate(folder / "nats-ca.pem", nats.certificate),
-        d1_server=_write_identity(folder, "d1-server", servers.issue("D1 sandbox", server, names=_LOOPBACK)),
-        threeds_server=_write_identity(
-            folder, "threeds-server", servers.issue("3-D Secure server sandbox", server, names=_LOOPBACK)
-        ),
-        grpc_server=_write_identity(folder, "grpc-server", servers.issue("Gateway gRPC", server, names=_LOOPBACK)),
-        edge_server=_write_identity(folder, "edge-server", servers.issue("Gateway edge", server, names=_LOOPBACK)),
-        gateway_client=_write_identity(
-            folder, "gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX", client)
-        ),
-        second_gateway_client=_write_identity(
-            folder, "second-gateway-client", gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX002", client)
-        ),
-        d1_client=_write_identity(folder, "d1-client", d1_clients.issue("D1 sandbox client", client)),
+    for file, authority in (
+        (pki.server_ca, servers),
+        (pki.gateway_client_ca, gateway_clients),
+        (pki.d1_client_ca, d1_clients),
+        (pki.caller_ca, callers),
+        (pki.nats_ca, nats),
+    ):
+        _write_certificate(file, authority.certificate)
+    for identity, issued in (
+        (pki.d1_server, servers.issue("D1 sandbox", server, names=_LOOPBACK)),
+        (pki.threeds_server, servers.issue("3-D Secure server sandbox", server, names=_LOOPBACK)),
+        (pki.grpc_server, servers.issue("Gateway gRPC", server, names=_LOOPBACK)),
+        (pki.edge_server, servers.issue("Gateway edge", server, names=_LOOPBACK)),
+        (pki.gateway_client, gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX", client)),
+        (pki.second_gateway_client, gateway_clients.issue("TLSMA-ECDSA/PPR/SANDBOX002", client)),
+        (pki.d1_client, d1_clients.issue("D1 sandbox client", client)),
         # Within the cluster a server is also a client.
-        nats_server=_write_identity(folder, "nats-server", nats.issue("NATS sandbox", server, client, names=_LOOPBACK)),
-        nats_client=_write_identity(folder, "nats-client", nats.issue("Gateway at NATS", client)),
-        caller=_write_identity(folder, "caller", callers.issue("Sandbox caller", client, names=_uri(CALLER))),
-        stranger=_write_identity(folder, "stranger", callers.issue("Sandbox stranger", client, names=_uri(STRANGER))),
-        assertion_key=assertion_key,
-        assertion_public_key=assertion_public_key,
-        encryption_key=encryption_key,
-        encryption_public_key=encryption_public_key,
-        edge_token_key=edge_token_key,
-    )
+        (pki.nats_server, nats.issue("NATS sandbox", server, client, names=_LOOPBACK)),
+        (pki.nats_client, nats.issue("Gateway at NATS", client)),
+        (pki.caller, callers.issue("Sandbox caller", client, names=_uri(CALLER))),
+        (pki.stranger, callers.issue("Sandbox stranger", client, names=_uri(STRANGER))),
+    ):
+        _write_identity(identity, issued)
+    _write_jwk(pki.assertion_key, pki.assertion_public_key, "assertion", "sig")
+    _write_jwk(pki.encryption_key, pki.encryption_public_key, "d1-encryption", "enc")
+    _write_jwk(pki.edge_token_key, folder / "edge-token-public.jwk.json", "edge-token", "sig")
+    return pki
+
+
+def kept_pki(folder: Path) -> Pki:
+    """Return the set of a folder; make one that is valid for a year if there is none, or if it ends within a month."""
+    pki = Pki.of(folder)
+    if not _lasts(pki):
+        # Whole or not at all, even if this process is killed meanwhile.
+        new = folder.with_name(f"{folder.name}.new")
+        make_pki(new, _KEPT_LIFETIME)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    return pki
+
+
+def _lasts(pki: Pki) -> bool:
+    try:
+        authority = x509.load_pem_x509_certificate(pki.server_ca.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return authority.not_valid_after_utc > datetime.now(UTC) + _RENEWED_BEFORE
 
 
 def _uri(identity: str) -> x509.SubjectAlternativeName:
@@ -168,7 +224,9 @@ def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -177,7 +235,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _LIFETIME)
+        .not_valid_after(now + lifetime)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -196,31 +254,25 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _write_certificate(path: Path, certificate: x509.Certificate) -> Path:
+def _write_certificate(path: Path, certificate: x509.Certificate) -> None:
     path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
-def _write_identity(folder: Path, name: str, issued: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]) -> Identity:
+def _write_identity(identity: Identity, issued: _Issued) -> None:
     certificate, key = issued
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Identity(
-        certificate=_write_certificate(folder / f"{name}.pem", certificate),
-        key=_write_private(folder / f"{name}-key.pem", pem),
-    )
+    _write_certificate(identity.certificate, certificate)
+    _write_private(identity.key, pem)
 
 
-def _write_jwk(folder: Path, name: str, use: Literal["sig", "enc"]) -> tuple[Path, Path]:
+def _write_jwk(private: Path, public: Path, name: str, use: Literal["sig", "enc"]) -> None:
     key = ECKey.generate_key("P-256", {"use": use, "kid": f"{name}-{secrets.token_hex(4)}"})
-    public = folder / f"{name}-public.jwk.json"
     public.write_text(json.dumps(key.as_dict(private=False)))
-    private = _write_private(folder / f"{name}.jwk.json", json.dumps(key.as_dict(private=True)).encode())
-    return private, public
+    _write_private(private, json.dumps(key.as_dict(private=True)).encode())
 
 
-def _write_private(path: Path, content: bytes) -> Path:
+def _write_private(path: Path, content: bytes) -> None:
     # Removed first: an existing file would keep its mode.
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_bytes(content)
-    return path

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sandbox.common.faults import Faults
 from sandbox.common.pki import Pki
 from sandbox.common.server import HOST, serve
+from sandbox.common.state import State
 from sandbox.common.tls import client_context, server_context
 from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.acs.challenges import Challenges, Phones
@@ -55,6 +56,7 @@ class D1:
         issuer_id: str,
         products: Iterable[CardProduct],
         faults: Faults,
+        state: State,
         *,
         port: int,
         edge_credentials: EdgeCredentials | None,
@@ -68,6 +70,7 @@ class D1:
             issuer_id: The issuer, at first the only one.
             products: The issuer's card products.
             faults: The faults on demand.
+            state: Keeps cards, consumers, history and authenticators.
             port: The port to listen on; 0 for any free port.
             edge_credentials: D1's credentials for tokens of the edge; None for mutual TLS alone.
             edge_timeout_seconds: The edge's time limit for a response.
@@ -76,7 +79,8 @@ class D1:
         keys = D1Keys.of(pki)
         issuers = Issuers(issuer_id)
         verifier = AssertionVerifier(issuers, keys.assertion, clock)
-        store, tokens, history, phones = CardStore(products), AccessTokens(clock), History(clock), Phones()
+        store, history = CardStore(products, state), History(clock, state)
+        tokens, phones = AccessTokens(clock), Phones()
         async with AsyncExitStack() as running:
             edge = await running.enter_async_context(
                 EdgeClient.run(
@@ -89,7 +93,7 @@ class D1:
             )
             background = await running.enter_async_context(Background.run())
             notifier = Notifier(edge)
-            authenticators = Authenticators(store, notifier, background, clock)
+            authenticators = Authenticators(store, notifier, background, clock, state)
             challenges = Challenges(edge, keys.encryption, store, phones, clock)
             routes = [
                 *CardEndpoints(

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from sandbox.common.faults import Faults, fault_middleware
 from sandbox.common.pki import Identity
 from sandbox.common.server import HOST, serve
+from sandbox.common.state import State
 from sandbox.common.tls import server_context
 from sandbox.threeds.acs import AcsEndpoints
 from sandbox.threeds.api import ServerEndpoints
@@ -37,13 +38,14 @@ class ThreeDS:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, identity: Identity, faults: Faults, *, port: int, delays: Delays, clock: Callable[[], float]
+        cls, identity: Identity, faults: Faults, state: State, *, port: int, delays: Delays, clock: Callable[[], float]
     ) -> AsyncIterator["ThreeDS"]:
         """Run a 3-D Secure server for the duration of the block.
 
         Args:
             identity: The server's certificate.
             faults: The faults on demand.
+            state: Keeps the transactions and the API key.
             port: The port to listen on; 0 for any free port.
             delays: The server's delays.
             clock: Returns the time, in seconds since 1970 (UTC).
@@ -51,7 +53,8 @@ class ThreeDS:
         Raises:
             OSError: The port is taken.
         """
-        transactions, api_key = Transactions(clock), str(uuid.uuid4())
+        transactions = Transactions(clock, state)
+        api_key = state.table("api_keys", str).setdefault("3-D Secure server", str(uuid.uuid4()))
         app = _app(transactions, api_key, delays, faults)
         async with serve(app, port, server_context(identity)) as actual_port:
             yield cls(f"https://{HOST}:{actual_port}", api_key, transactions)

@@ -4,6 +4,7 @@ import heapq
 import uuid
 from collections.abc import Callable
 
+from sandbox.common.state import State
 from sandbox.threeds.cards import Card
 from sandbox.threeds.contract import (
     CHALLENGE_SECONDS,
@@ -31,15 +32,17 @@ class Transactions:
     There is no timer: each call first applies all phase changes that fell due, in order and as of their own time.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Start empty.
+    def __init__(self, clock: Callable[[], float], state: State) -> None:
+        """Start with the transactions that were kept.
 
         Args:
             clock: Returns the time, in seconds since 1970 (UTC).
+            state: Keeps the transactions.
         """
         self._clock = clock
-        self._transactions: dict[str, Transaction] = {}
-        self._agenda: list[tuple[float, str]] = []
+        self._transactions = state.table("transactions", Transaction)
+        self._agenda = [(each.due, each.trans_id) for each in self._transactions.values()]
+        heapq.heapify(self._agenda)
 
     def all(self) -> tuple[Transaction, ...]:
         """Return all transactions, oldest first."""
@@ -58,7 +61,6 @@ class Transactions:
     def open(self, pan: str, card: Card, scheme: str, trans_id: str | None = None) -> Transaction:
         """Start a transaction, under its own id or a free one that the caller chose."""
         transaction = Transaction(trans_id or str(uuid.uuid4()), pan, card, scheme, Phase.LOOKED_UP)
-        self._transactions[transaction.trans_id] = transaction
         self._enter(transaction, Phase.LOOKED_UP, self._clock() + LOOKUP_SECONDS)
         return transaction
 
@@ -102,6 +104,7 @@ class Transactions:
 
     def _enter(self, transaction: Transaction, phase: Phase, due: float, verdict: Verdict | None = None) -> None:
         transaction.phase, transaction.due, transaction.verdict_when_due = phase, due, verdict
+        self._transactions[transaction.trans_id] = transaction
         heapq.heappush(self._agenda, (due, transaction.trans_id))
 
     def _settle(self) -> None:

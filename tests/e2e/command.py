@@ -107,6 +107,7 @@ def running(
     stderr: int = PIPE,
     session: bool = False,
     environment: Mapping[str, str] = _NOTHING,
+    folder: Path | None = None,
 ) -> AbstractAsyncContextManager[Process]:
     """Run a command for the duration of the context, then kill it if it still runs.
 
@@ -117,7 +118,7 @@ def running(
     # should leave it ignored. A test of Ctrl-C must not depend on how the tests were started.
     foreground = ("env", "--default-signal", *background)
     command = (*foreground, Path(sys.executable).with_name(program), *arguments)
-    return started(*command, stdin=stdin, stderr=stderr, session=session, environment=environment)
+    return started(*command, stdin=stdin, stderr=stderr, session=session, environment=environment, folder=folder)
 
 
 @asynccontextmanager
@@ -127,6 +128,7 @@ async def started(
     stderr: int = PIPE,
     session: bool = False,
     environment: Mapping[str, str] = _NOTHING,
+    folder: Path | None = None,
 ) -> AsyncIterator[Process]:
     """Run a process for the duration of the context, then kill it if it still runs.
 
@@ -134,7 +136,13 @@ async def started(
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=stdin, stdout=PIPE, stderr=stderr, env={**inherited, **environment}, start_new_session=session
+        *command,
+        stdin=stdin,
+        stdout=PIPE,
+        stderr=stderr,
+        cwd=folder,
+        env={**inherited, **environment},
+        start_new_session=session,
     )
     try:
         yield process

@@ -1,4 +1,4 @@
-"""`d1-gateway demo`, alone and as a cluster, and `d1-gateway sandbox`: complete, and ended early by a signal."""
+"""`d1-gateway demo`, alone and as a cluster: complete, and ended early by a signal."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ from tests.e2e.command import d1_gateway, ended, running, takes
 
 _SECONDS = 120.0
 _POLL_SECONDS = 0.01
-_DEMO, _CLUSTER, _SANDBOX = ("demo",), ("demo", "--cluster"), ("sandbox",)
+_DEMO, _CLUSTER = ("demo",), ("demo", "--cluster")
 
 Moment: TypeAlias = int | str
 """When a program handles signals and has started a number of processes, or when it prints a text."""
@@ -54,9 +54,6 @@ async def test_the_demonstration_passes_and_ends_by_itself_in_the_time_that_its_
         (_CLUSTER, 5, signal.SIGINT),
         (_CLUSTER, "gateway B at", signal.SIGTERM),
         (_CLUSTER, "passed", signal.SIGTERM),
-        (_SANDBOX, 0, signal.SIGINT),
-        (_SANDBOX, 1, signal.SIGTERM),
-        (_SANDBOX, "Stop with Ctrl-C", signal.SIGINT),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -68,8 +65,7 @@ async def test_a_signal_at_any_moment_ends_it_and_leaves_no_process_and_no_file(
         process.send_signal(number)
         interrupted = await ended(process)
 
-    # The sandbox has no other end.
-    assert interrupted.status == (0 if command == _SANDBOX else 128 + number)
+    assert interrupted.status == 128 + number
     assert interrupted.stderr == ""
     # That no process is left is what every module here is held to.
     assert _names(tmp_path) == []

@@ -45,10 +45,11 @@ class Reader:
     @asynccontextmanager
     async def runs(self, code: str) -> AsyncIterator[Process]:
         pki = self.sandbox.pki
-        here = {'"127.0.0.1:8443"': repr(self.gateway.grpc), '"card_1"': repr(self.card_id)}
-        here |= {f'"{file.name}"': repr(str(file)) for file in (pki.server_ca, pki.caller.key, pki.caller.certificate)}
-        here |= {'"4970101234567890"': f'"49701012345{self.card_id[-5:]}"'}
+        here = {'"127.0.0.1:7443"': repr(self.gateway.grpc), '"card_3"': repr(self.card_id)}
+        here |= {"d1-sandbox/keys": str(pki.server_ca.parent)}
+        here |= {'"4970101234567916"': f'"49701012345{self.card_id[-5:]}"'}
         for name, value in here.items():
+            assert name in code
             code = code.replace(name, value)
         async with (
             asyncio.timeout(30),

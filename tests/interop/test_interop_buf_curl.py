@@ -27,13 +27,13 @@ def curl(gateway: SandboxGateway, command: str, further_setup: str = "") -> Iter
     """Run a command of the document where the keys are. The shell makes way for it, so that it is what is ended."""
     options = gateway.options
     assert options.ca_file is not None
-    script = f"{_SETUP}{further_setup}exec {command}".replace("127.0.0.1:8443", options.address)
+    script = f"{_SETUP}{further_setup}exec {command}".replace("127.0.0.1:7443", options.address)
     with running(["sh", "-c", script], options.ca_file.parent) as program:
         yield program
 
 
 def test_a_call_succeeds_and_a_refused_one_says_why(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
-    command = _CALL.replace("card-1", new_card())
+    command = _CALL.replace("card_1", new_card())
     with curl(d1_gateway, command) as program:
         assert program.hear() == {}
         assert program.ended() == 0
@@ -50,7 +50,7 @@ def test_the_folder_of_the_contracts_serves_as_well_as_reflection(
     d1_gateway: SandboxGateway, new_card: Callable[[], str], contracts: Path
 ) -> None:
     schema = _SCHEMA.replace("contracts", str(contracts))
-    with curl(d1_gateway, _CALL.replace("card-1", new_card()), schema) as program:
+    with curl(d1_gateway, _CALL.replace("card_1", new_card()), schema) as program:
         assert program.hear() == {}
     with curl(d1_gateway, _CALL, _SCHEMA.replace("contracts", "elsewhere")) as program:
         assert program.ended() == 1

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from sandbox.common.state import State
 from sandbox.d1.callbacks.background import Background
 from sandbox.d1.callbacks.notifier import Notifier
 from sandbox.d1.model.contract import FIELD_APP_INSTANCE_ID, ConsumerOperation, RequestorType
@@ -15,24 +16,25 @@ __all__ = ["Authenticators"]
 
 
 class Authenticators:
-    """The authenticators of one issuer's consumers, in memory. D1 notifies the edge of every enrolment and removal."""
+    """The authenticators of one issuer's consumers. D1 notifies the edge of every enrolment and removal."""
 
     def __init__(
-        self, cards: CardStore, notifier: Notifier, background: Background, clock: Callable[[], float]
+        self, cards: CardStore, notifier: Notifier, background: Background, clock: Callable[[], float], state: State
     ) -> None:
-        """Start without authenticators.
+        """Start with the authenticators that were kept.
 
         Args:
             cards: The store with the consumers.
             notifier: Sends the notifications.
             background: Runs the notifier.
             clock: Returns the time, in seconds since 1970 (UTC).
+            state: Keeps the authenticators.
         """
         self._cards = cards
         self._notifier = notifier
         self._background = background
         self._clock = clock
-        self._enrolled: dict[str, str] = {}
+        self._enrolled = state.table("authenticators", str)
 
     def all(self) -> dict[str, str]:
         """Return the consumer id of each app instance with an authenticator."""
@@ -70,7 +72,8 @@ class Authenticators:
 
     def forget(self, consumer_id: str) -> None:
         """Remove all authenticators of a deleted consumer, without notifications."""
-        self._enrolled = {app: of for app, of in self._enrolled.items() if of != consumer_id}
+        for app in [app for app, of in self._enrolled.items() if of == consumer_id]:
+            del self._enrolled[app]
 
     def _tell(
         self, operation: ConsumerOperation, consumer_id: str, app_instance_id: str, requestor: RequestorType

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -47,10 +48,10 @@ class AcsControl:
     ENDPOINTS: ClassVar[Mapping[str, str]] = {
         "GET /sandbox/purchases": "",
         "POST /sandbox/purchases": (
-            f"cardId, flow ({', '.join(Flow)}), amount (minor units), currency (ISO 4217), merchant, byCard, "
-            "asSdk, otp_life_ms, decision_ms, poll_interval_ms, poll_limit_ms, asksOnce"
+            f"cardId, flow ({', '.join(Flow)}), amount (minor units), currency (ISO 4217), merchant, approves, "
+            "wait_ms, byCard, asSdk, otp_life_ms, decision_ms, poll_interval_ms, poll_limit_ms, asksOnce"
         ),
-        "GET /sandbox/purchases/{purchaseId}": "?wait_ms: until it waits for the consumer or is notified",
+        "GET /sandbox/purchases/{purchaseId}": "?wait_ms: until it waits for the consumer, or its end is notified",
         "POST /sandbox/purchases/{purchaseId}/otp": "otp",
         "POST /sandbox/purchases/{purchaseId}/resend": "",
         "POST /sandbox/purchases/{purchaseId}/approve": "",
@@ -90,16 +91,15 @@ class AcsControl:
         return web.json_response({"purchases": [_shown(purchase) for purchase in self.purchases.all()]})
 
     async def _start(self, request: web.Request) -> web.Response:
-        purchase = self.purchases.start(_order(json_object(await request.read())))
+        body = json_object(await request.read())
+        order, wait_ms = _order(body), integer(body, "wait_ms", 0, 0, _LONGEST_WAIT_MS)
+        purchase = self.purchases.start(order)
+        await _rests(purchase, wait_ms / 1000)
         return web.json_response(_shown(purchase), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
         purchase = self._purchase(request)
-        try:
-            async with asyncio.timeout(_wait_seconds(request)):
-                await purchase.awaiting()
-        except TimeoutError:
-            pass
+        await _rests(purchase, _wait_seconds(request))
         return web.json_response(_shown(purchase))
 
     async def _type_otp(self, request: web.Request) -> web.Response:
@@ -157,6 +157,7 @@ def _order(body: Mapping[str, Any]) -> Order:
         amount=integer(body, "amount", plain.amount, 1, _LARGEST_AMOUNT),
         currency=_currency(body, plain.currency),
         merchant=optional_text(body, "merchant", _MERCHANT) or plain.merchant,
+        approves=flag(body, "approves"),
         by_card=flag(body, "byCard"),
         as_sdk=flag(body, "asSdk"),
         otp_seconds=_seconds(body, "otp_life_ms", plain.otp_seconds),
@@ -165,6 +166,12 @@ def _order(body: Mapping[str, Any]) -> Order:
         poll_limit_seconds=_seconds(body, "poll_limit_ms", plain.poll_limit_seconds),
         asks_once=flag(body, "asksOnce"),
     )
+
+
+async def _rests(purchase: Purchase, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await purchase.awaiting()
 
 
 def _currency(body: Mapping[str, Any], default: Currency) -> Currency:

@@ -52,7 +52,7 @@ class Status(StrEnum):
     AWAITS_OTP = "AWAITS_OTP"
     """The consumer must enter an OTP."""
     AWAITS_DECISION = "AWAITS_DECISION"
-    """The consumer must approve or deny in the app."""
+    """The consumer must approve or deny in the app: D1's authenticator, or the sandbox's own issuer."""
     SUCCESSFUL = "SUCCESSFUL"
     FAILED = "FAILED"
 
@@ -89,6 +89,8 @@ class Order:
     """The time for the decision with D1's authenticator, in seconds."""
     poll_seconds: float = contract.POLL_SECONDS
     """The pause before each request for the issuer's result, in seconds."""
+    approves: bool = False
+    """Whether the consumer enters the right OTP, or approves, at once, instead of through the control API."""
     asks_once: bool = False
     """Whether D1 asks for the issuer's result once, instead of polling. Its documentation allows for both."""
     poll_limit_seconds: float = contract.POLL_LIMIT_SECONDS
@@ -240,7 +242,7 @@ class Purchase:
         return await self._entered(Status.AWAITS_OTP, self.order.otp_seconds, "The OTP expired")
 
     async def decided(self) -> Entry:
-        """Wait, as D1, for the decision in the app.
+        """Wait, as D1 or as the issuer, for the decision in the app.
 
         Raises:
             NotAuthenticatedError: The time is over.
@@ -249,6 +251,9 @@ class Purchase:
 
     def end(self, error: str | None) -> None:
         """End the purchase, as D1: successfully, or with the reason of the failure."""
+        if self._entry is not None:
+            # D1 no longer waits for the issuer, whose app still asks.
+            self._decide(Entry.DENIED)
         self.error = error
         self._set(Status.SUCCESSFUL if error is None else Status.FAILED)
 
@@ -265,6 +270,8 @@ class Purchase:
             self.deliver(Delivery(None, _BROKEN_OFF))
 
     async def _entered(self, status: Status, seconds: float, too_late: str) -> Entry:
+        if self.order.approves:
+            return Entry.RIGHT
         entry: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         self._entry = entry
         self._set(status)

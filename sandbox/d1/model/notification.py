@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
+from sandbox.common.state import State
 from sandbox.d1.model.contract import (
     HISTORY_SECONDS,
     NOTIFY_CONSUMER_OPERATION,
@@ -106,19 +107,24 @@ class ConsumerNotification:
 
 
 class History:
-    """The 3DS operations of every card, in memory, kept for a year."""
+    """The 3DS operations of every card, kept for a year."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Start empty.
+    def __init__(self, clock: Callable[[], float], state: State) -> None:
+        """Start with the operations that were kept.
 
         Args:
             clock: Returns the time, in seconds since 1970 (UTC).
+            state: Keeps the operations.
         """
         self._clock = clock
+        self._kept = state.table("history", Notification)
         self._operations: defaultdict[str, list[Notification]] = defaultdict(list)
+        for operation in self._kept.values():
+            self._operations[operation.card_id].append(operation)
 
     def add(self, operation: Notification) -> None:
         """Store an operation."""
+        self._kept[str(len(self._kept))] = operation
         self._operations[operation.card_id].append(operation)
 
     def of(self, card_id: str) -> list[Notification]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from sandbox.common.fields import InvalidValueError
+from sandbox.common.state import State
 from sandbox.d1.model.contract import CardProduct, CardState, InitialState, ResumeReason, SuspendReason
 from sandbox.d1.model.errors import forbidden, not_found, not_reusable
 from sandbox.d1.model.personal import PersonalInformation
@@ -13,6 +14,9 @@ from sandbox.d1.model.personal import PersonalInformation
 __all__ = ["Card", "CardDetails", "CardStore", "Credentials"]
 
 _LIVE = frozenset({CardState.ACTIVE, CardState.INACTIVE, CardState.SUSPENDED})
+
+_OWN_BIN = "999999"
+"""How the PANs that D1 makes begin."""
 
 _LIFTED_BY = {
     SuspendReason.CARD_LOST: frozenset({ResumeReason.CARD_FOUND}),
@@ -58,19 +62,26 @@ class Card:
     """Whether it was renewed or replaced without card data, which D1 then requests from the issuer."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Consumer:
+    personal_information: PersonalInformation | None = None
+    """None if D1 holds no personal data."""
+
+
 class CardStore:
-    """The cards and consumers of one issuer, in memory.
+    """The cards and consumers of one issuer.
 
     Its methods raise `sandbox.d1.model.errors.D1Error` where a rule forbids the step, and
     `sandbox.common.fields.InvalidValueError` where a field has an impossible value.
     """
 
-    def __init__(self, products: Iterable[CardProduct]) -> None:
+    def __init__(self, products: Iterable[CardProduct], state: State) -> None:
         self._products = {product.product_id: product for product in products}
-        self._consumers: dict[str, PersonalInformation | None] = {}
-        self._cards: dict[str, Card] = {}
-        self._used_pans: set[str] = set()
-        self._pans_made = 0
+        self._consumers = state.table("consumers", _Consumer)
+        self._cards = state.table("cards", Card)
+        self._kept_pans = state.table("used_pans", str)
+        self._used_pans = set(self._kept_pans.values())
+        self._pans_made = sum(pan.startswith(_OWN_BIN) for pan in self._used_pans)
 
     def cards(self) -> tuple[Card, ...]:
         """Return all cards, oldest first."""
@@ -83,18 +94,22 @@ class CardStore:
         except KeyError:
             raise not_found("Card") from None
 
+    def consumer_ids(self) -> tuple[str, ...]:
+        """Return the ids of all consumers, oldest first."""
+        return tuple(self._consumers)
+
     def add_consumer(self, consumer_id: str) -> None:
         """Register a consumer, unless registered."""
-        self._consumers.setdefault(consumer_id, None)
+        self._consumers.setdefault(consumer_id, _Consumer())
 
     def register_consumer(self, consumer_id: str, personal_information: PersonalInformation | None) -> None:
         """Register or update a consumer; None if D1 holds no personal data."""
-        self._consumers[consumer_id] = personal_information
+        self._consumers[consumer_id] = _Consumer(personal_information)
 
     def personal_information(self, consumer_id: str) -> PersonalInformation | None:
         """Return the personal data of a consumer, if any."""
         try:
-            return self._consumers[consumer_id]
+            return self._consumers[consumer_id].personal_information
         except KeyError:
             raise not_found("Consumer") from None
 
@@ -232,8 +247,10 @@ class CardStore:
 
     def _put(self, card: Card) -> Card:
         self._cards[card.card_id] = card
-        if card.details.credentials is not None:
-            self._used_pans.add(card.details.credentials.pan)
+        credentials = card.details.credentials
+        if credentials is not None and credentials.pan not in self._used_pans:
+            self._kept_pans[str(len(self._kept_pans))] = credentials.pan
+            self._used_pans.add(credentials.pan)
         return card
 
     def _retire(self, card: Card, state: CardState) -> None:
@@ -241,7 +258,7 @@ class CardStore:
 
     def _new_credentials(self) -> Credentials:
         self._pans_made += 1
-        return Credentials(pan=f"999999{self._pans_made:010d}", expiry="1299")
+        return Credentials(pan=f"{_OWN_BIN}{self._pans_made:010d}", expiry="1299")
 
 
 def _new_card_id() -> str:

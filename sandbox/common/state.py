@@ -1,0 +1,167 @@
+"""What the simulators remember: in memory, or kept in a file that survives a restart, even a kill.
+
+A store of a simulator takes a table and uses it like a dictionary. Each change is in the file before the change's
+response is sent. What is kept includes card numbers and personal data, so values are encrypted, under a key that lies
+beside the file: that keeps them away from searches and copies of the file alone, not from readers of the folder.
+"""
+
+import sqlite3
+from collections.abc import Iterator, MutableMapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+from cryptography.fernet import Fernet, InvalidToken
+from pydantic import TypeAdapter, ValidationError
+
+__all__ = ["STATE_FILES", "KeptState", "MemoryState", "State", "StateError"]
+
+_Value = TypeVar("_Value")
+
+_FILE: Final = "state.db"
+_KEY_FILE: Final = "state.key"
+STATE_FILES: Final = (_FILE, f"{_FILE}-wal", f"{_FILE}-shm", _KEY_FILE)
+"""The files of a kept state."""
+
+_APPLICATION_ID: Final = 0x44315342
+"""In the header of the file: no other program's database has it."""
+_VERSION: Final = 1
+"""Raise it when a kept value changes its shape, and convert older values."""
+
+_SCHEMA: Final = f"""
+    BEGIN IMMEDIATE;
+    CREATE TABLE IF NOT EXISTS kept (
+        place INTEGER PRIMARY KEY, of TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, UNIQUE (of, name)
+    );
+    PRAGMA application_id = {_APPLICATION_ID};
+    PRAGMA user_version = {_VERSION};
+    COMMIT;
+"""
+_PUT: Final = "INSERT INTO kept (of, name, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+
+
+class StateError(Exception):
+    """The kept state cannot be used. The text says why, and what to do."""
+
+
+class State(Protocol):
+    """The tables of a sandbox's simulators."""
+
+    def table(self, name: str, kind: type[_Value]) -> MutableMapping[str, _Value]:
+        """Return a table, oldest entry first.
+
+        Args:
+            name: Its name, unique in the sandbox.
+            kind: The type of its values, which pydantic must be able to write as JSON.
+        """
+        ...
+
+
+class MemoryState:
+    """A state that ends with the sandbox."""
+
+    def table(self, name: str, kind: type[_Value]) -> MutableMapping[str, _Value]:
+        """Return an empty table."""
+        del name, kind
+        return {}
+
+
+class KeptState:
+    """A state in a folder. Made by `open`."""
+
+    def __init__(self, database: sqlite3.Connection, cipher: Fernet) -> None:
+        self._database = database
+        self._cipher = cipher
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path) -> Iterator["KeptState"]:
+        """Open the state of a folder for the duration of the block, or begin one there.
+
+        Raises:
+            StateError: The file is another program's, damaged, or of a newer version; or its key is missing.
+        """
+        file = folder / _FILE
+        cipher = _cipher(folder / _KEY_FILE, is_new=not file.exists())
+        file.touch(mode=0o600)
+        with closing(sqlite3.connect(file, isolation_level=None)) as database:
+            try:
+                _prepare(database, file)
+            except sqlite3.DatabaseError as error:
+                raise StateError(f"{file} cannot be read: {error}; --fresh begins anew without it") from None
+            yield cls(database, cipher)
+
+    def table(self, name: str, kind: type[_Value]) -> MutableMapping[str, _Value]:
+        """Return a table with the entries that were kept.
+
+        Raises:
+            StateError: An entry is damaged.
+        """
+        return _Table(self._database, self._cipher, name, TypeAdapter(kind))
+
+
+class _Table(MutableMapping[str, _Value], Generic[_Value]):
+    """Reads from memory, writes to memory and to the file."""
+
+    def __init__(self, database: sqlite3.Connection, cipher: Fernet, name: str, kind: TypeAdapter[_Value]) -> None:
+        self._database = database
+        self._cipher = cipher
+        self._name = name
+        self._kind = kind
+        rows = database.execute("SELECT name, value FROM kept WHERE of = ? ORDER BY place", (name,))
+        try:
+            self._entries = {key: kind.validate_json(cipher.decrypt(value)) for key, value in rows}
+        except (sqlite3.DatabaseError, InvalidToken, ValidationError, TypeError):
+            # Nothing of the entry is quoted.
+            raise StateError(
+                f"{_FILE}: an entry of {name} is damaged, or {_KEY_FILE} is not its key; --fresh begins anew without it"
+            ) from None
+
+    def __getitem__(self, key: str) -> _Value:
+        return self._entries[key]
+
+    def __setitem__(self, key: str, value: _Value) -> None:
+        self._database.execute(_PUT, (self._name, key, self._cipher.encrypt(self._kind.dump_json(value))))
+        self._entries[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._entries[key]
+        self._database.execute("DELETE FROM kept WHERE of = ? AND name = ?", (self._name, key))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _cipher(file: Path, *, is_new: bool) -> Fernet:
+    if is_new:
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(Fernet.generate_key())
+    try:
+        return Fernet(file.read_bytes())
+    except FileNotFoundError:
+        raise StateError(f"{file} is missing: nobody can read {_FILE} without it; --fresh begins anew") from None
+    except ValueError:
+        raise StateError(f"{file} is not a key; --fresh begins anew") from None
+
+
+def _prepare(database: sqlite3.Connection, file: Path) -> None:
+    def pragma(name: str) -> int | str:
+        value: int | str = database.execute(f"PRAGMA {name}").fetchone()[0]
+        return value
+
+    application_id, version = pragma("application_id"), pragma("user_version")
+    # An empty file is one whose making was interrupted.
+    if application_id != _APPLICATION_ID and pragma("page_count") != 0:
+        raise StateError(f"{file} is not a sandbox's: choose another folder")
+    if int(version) > _VERSION:
+        raise StateError(
+            f"{file} was written by a newer d1-gateway: use that one, choose another folder, or begin anew with --fresh"
+        )
+    if pragma("quick_check") != "ok":
+        raise StateError(f"{file} is damaged; --fresh begins anew without it")
+    pragma("journal_mode = WAL")
+    database.executescript(f"PRAGMA synchronous = NORMAL; {_SCHEMA}")

@@ -1,0 +1,344 @@
+"""What the simulators keep in a folder, what they refuse there, and where a sandbox does not start."""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sandbox import Sandbox
+from sandbox.common.fields import InvalidValueError
+from sandbox.common.pki import kept_pki, make_pki
+from sandbox.common.ports import free_ports
+from sandbox.common.state import KeptState, StateError
+from sandbox.d1.model.contract import CardState, InitialState, SuspendReason
+from sandbox.d1.model.errors import D1Error
+from sandbox.d1.model.notification import Notification
+from sandbox.d1.model.personal import PersonalInformation
+from sandbox.d1.model.store import CardDetails, Credentials
+from sandbox.playground import Choices, PlaygroundError, playground
+from sandbox.playground.fixtures import SAMPLE, Fixtures
+from sandbox.playground.folder import use_folder
+from sandbox.threeds.cards import card_of
+from sandbox.threeds.transaction import PASSED, Authentication, Phase
+
+_PAN, _NEW_PAN, _CHALLENGED = "4970101234567890", "4970101234567908", "9000100111110170"
+_PERSON = {"language": "en-GB", "firstName": "Zebedee"}
+
+
+@asynccontextmanager
+async def kept(folder: Path) -> AsyncIterator[Sandbox]:
+    with KeptState.open(folder) as state:
+        async with Sandbox.start(folder / "keys", state=state) as sandbox:
+            yield sandbox
+
+
+def _details(consumer_id: str, pan: str) -> CardDetails:
+    return CardDetails(consumer_id, "light", InitialState.ACTIVE, credentials=Credentials(pan, "1231"))
+
+
+async def test_the_next_sandbox_knows_cards_consumers_history_authenticators_and_transactions(tmp_path: Path) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    operation = Notification("card_1", "op_1", now, details={"acsTransactionId": "a"}, error="The OTP expired")
+    authentication = Authentication("2.2.0", "02", "01", "https://shop.example/", None, "acs", "ds")
+    async with kept(tmp_path) as first:
+        first.store.register_consumer("consumer_1", PersonalInformation.of(_PERSON))
+        first.store.register("card_1", _details("consumer_1", _PAN))
+        first.store.register("card_2", _details("consumer_2", _CHALLENGED))
+        first.store.replace("card_2", Credentials(_NEW_PAN, "1235"), None)
+        first.store.suspend("card_1", SuspendReason.CARD_LOST)
+        first.history.add(operation)
+        first.authenticators.enrol("consumer_1", "app_1")
+        first.authenticators.delete(first.authenticators.enrol("consumer_2"))
+        card = card_of(_CHALLENGED)
+        assert card is not None
+        looked_up = first.transactions.open(_CHALLENGED, card, "standin")
+        challenged = first.transactions.open(_CHALLENGED, card, "standin")
+        first.transactions.challenge(challenged, authentication)
+        first.transactions.ask(challenged)
+        remembered = first.store.cards(), first.store.consumer_ids(), first.transactions.all()
+        keys = first.pki.caller.key.read_bytes(), first.threeds_api_key
+
+    async with kept(tmp_path) as second:
+        assert (second.store.cards(), second.store.consumer_ids(), second.transactions.all()) == remembered
+        assert (second.pki.caller.key.read_bytes(), second.threeds_api_key) == keys
+        assert second.store.card("card_1").suspended_for is SuspendReason.CARD_LOST
+        assert second.store.personal_information("consumer_1") == PersonalInformation.of(_PERSON)
+        assert second.history.of("card_1") == [operation]
+        assert second.authenticators.all() == {"app_1": "consumer_1"}
+        with pytest.raises(D1Error, match="number is in use"):
+            second.store.register("card_3", _details("consumer_1", _CHALLENGED))
+        with pytest.raises(InvalidValueError):
+            second.store.renew("card_2", Credentials(_PAN, "1235"), None)
+        found = second.transactions.find(challenged.trans_id)
+        assert found is not None
+        second.transactions.conclude(found, PASSED)
+        second.store.delete_consumer("consumer_1")
+
+    async with kept(tmp_path) as third:
+        assert third.store.card("card_1").state is CardState.DELETED
+        assert third.store.consumer_ids() == ("consumer_2",)
+        phases = {each.trans_id: each.phase for each in third.transactions.all()}
+        assert phases == {looked_up.trans_id: Phase.LOOKED_UP, challenged.trans_id: Phase.RESULT}
+        # Time goes on while no sandbox runs.
+        late = (datetime.now(UTC) + timedelta(days=1)).timestamp()
+    with KeptState.open(tmp_path) as state:
+        async with Sandbox.start(tmp_path / "keys", state=state, clock=lambda: late) as fourth:
+            assert fourth.transactions.all() == ()
+
+
+async def test_no_card_number_and_no_personal_data_are_in_clear_and_what_is_private_stays_so(tmp_path: Path) -> None:
+    async with kept(tmp_path) as sandbox:
+        sandbox.store.register_consumer("consumer_1", PersonalInformation.of(_PERSON))
+        sandbox.store.register("card_1", _details("consumer_1", _PAN))
+        files = _files(tmp_path)
+        content = b"".join(file.read_bytes() for file in files)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in files}
+
+    assert b"card_1" in content
+    assert _PAN.encode() not in content
+    assert b"Zebedee" not in content
+    private = {name for name in modes if name.startswith("state.") or "-key" in name}
+    assert private >= {"state.key", "state.db", "caller-key.pem"}
+    assert {modes[name] for name in private} == {0o600}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def _names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def _foreign(folder: Path) -> None:
+    (folder / "state.db").unlink()
+    with sqlite3.connect(folder / "state.db") as database:
+        database.execute("CREATE TABLE somebody (elses TEXT)")
+    database.close()
+
+
+def _newer(folder: Path) -> None:
+    with sqlite3.connect(folder / "state.db") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+
+
+def _overwritten(folder: Path) -> None:
+    (folder / "state.db").write_bytes(b"somebody's notes\n" * 500)
+
+
+def _damaged(folder: Path) -> None:
+    content = bytearray((folder / "state.db").read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    (folder / "state.db").write_bytes(content)
+
+
+def _changed_entry(folder: Path) -> None:
+    with sqlite3.connect(folder / "state.db") as database:
+        database.execute("UPDATE kept SET value = 'x' WHERE of = 'cards'")
+    database.close()
+
+
+def _without_key(folder: Path) -> None:
+    (folder / "state.key").unlink()
+
+
+def _with_another_key(folder: Path) -> None:
+    (folder / "other").mkdir()
+    with KeptState.open(folder / "other"):
+        shutil.copy(folder / "other" / "state.key", folder / "state.key")
+
+
+@pytest.mark.parametrize(
+    ("happens", "error"),
+    [
+        (_foreign, "is not a sandbox's"),
+        (_newer, "was written by a newer d1-gateway"),
+        (_overwritten, "cannot be read: file is not a database"),
+        (_damaged, "state.db"),
+        (_changed_entry, "an entry of cards is damaged"),
+        (_without_key, "state.key is missing"),
+        (_with_another_key, "state.key is not its key"),
+    ],
+)
+async def test_a_state_that_cannot_be_used_is_refused_with_what_to_do(
+    happens: Callable[[Path], None], error: str, tmp_path: Path
+) -> None:
+    async with kept(tmp_path) as sandbox:
+        sandbox.store.register("card_1", _details("consumer_1", _PAN))
+    happens(tmp_path)
+
+    with pytest.raises(StateError, match=error) as refused:
+        async with kept(tmp_path):
+            pass
+    assert any(way in str(refused.value) for way in ("--fresh begins anew", "choose another folder"))
+
+
+def test_kept_keys_are_renewed_in_time_and_made_again_if_their_making_was_interrupted(tmp_path: Path) -> None:
+    kept_for_a_year = kept_pki(tmp_path / "keys").server_ca.read_bytes()
+    assert kept_pki(tmp_path / "keys").server_ca.read_bytes() == kept_for_a_year
+    make_pki(tmp_path / "keys.new")
+    shutil.rmtree(tmp_path / "keys")
+    made_again = kept_pki(tmp_path / "keys").server_ca.read_bytes()
+    make_pki(tmp_path / "keys", timedelta(days=20))
+    ends_soon = (tmp_path / "keys" / "server-ca.pem").read_bytes()
+
+    assert len({kept_for_a_year, made_again, ends_soon, kept_pki(tmp_path / "keys").server_ca.read_bytes()}) == 4
+
+
+async def _start(folder: Path, *, port_base: int = 0, fresh: bool = False, fixtures: Path | None = None) -> str:
+    """Start where it must fail, and return why it does."""
+    choices = Choices(folder, port_base, fresh=fresh, fixtures=fixtures, handler=True)
+    with pytest.raises(PlaygroundError) as refused:
+        await playground(Console(quiet=True), choices)
+    return "\n".join(refused.value.args)
+
+
+async def test_a_port_that_is_taken_is_named_with_what_to_do(tmp_path: Path) -> None:
+    ports = free_ports(6)
+    while ports[-1] - ports[0] != 5:
+        ports = free_ports(6)
+    with socket.create_server(("127.0.0.1", ports[2])):
+        error = await _start(tmp_path, port_base=ports[0])
+
+    assert error.startswith(f"port {ports[2]} (3-D Secure server) is taken: ")
+    assert "--port-base" in error
+
+
+async def test_one_sandbox_at_a_time_uses_a_folder(tmp_path: Path) -> None:
+    with use_folder(tmp_path / "d1-sandbox", fresh=False) as folder:
+        for fresh in (False, True):
+            error = await _start(folder, fresh=fresh)
+            assert f"{folder} is used by another sandbox, process {os.getpid()}: " in error
+    with use_folder(folder, fresh=False):
+        pass
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(
+    ("name", "text"), [("thesis.txt", "precious"), ("sandbox.lock", "precious"), ("sandbox.lock", "")]
+)
+async def test_a_folder_that_is_not_a_sandboxs_is_refused_and_left_as_it_was(
+    name: str,
+    text: str,
+    fresh: bool,  # noqa: FBT001 (a parameter of the test)
+    tmp_path: Path,
+) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / "keys").mkdir()
+
+    assert "not a sandbox's" in await _start(tmp_path, fresh=fresh)
+
+    assert _names(tmp_path) == {name, "keys"}
+    assert (tmp_path / name).read_text() == text
+
+
+async def test_a_file_or_an_unwritable_folder_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    assert f"{tmp_path / 'file'}: File exists" in await _start(tmp_path / "file")
+    assert "choose another with --folder" in await _start(tmp_path / "file" / "below")
+
+
+async def test_a_fresh_beginning_deletes_what_sandboxes_made_and_nothing_else(tmp_path: Path) -> None:
+    with use_folder(tmp_path, fresh=False):
+        async with kept(tmp_path) as sandbox:
+            sandbox.store.register("card_1", _details("consumer_1", _PAN))
+    (tmp_path / "thesis.txt").write_text("precious")
+
+    with use_folder(tmp_path, fresh=True):
+        assert _names(tmp_path) == {"sandbox.lock", "thesis.txt"}
+        async with kept(tmp_path) as sandbox:
+            assert sandbox.store.cards() == ()
+
+
+def _sample(change: Callable[[dict[str, Any]], object]) -> str:
+    fixtures = json.loads(SAMPLE.read_text())
+    change(fixtures)
+    return json.dumps(fixtures)
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        ("{", ["the file: Invalid JSON"]),
+        ("[]", ["the file: Input should be an object"]),
+        (_sample(lambda it: it.update(card=[])), ["card: Extra inputs are not permitted"]),
+        (_sample(lambda it: it["cards"][1].pop("consumer_id")), ["cards[1].consumer_id: Field required"]),
+        (
+            _sample(lambda it: it["cards"][0]["credentials"].update(pan="3141592653589793238462")),
+            ["cards[0].credentials.pan: expected 10 to 19 digits"],
+        ),
+        (
+            _sample(lambda it: it["cards"][0]["credentials"].update(expiry="1231")),
+            ["cards[0].credentials.expiry: Input should be an object"],
+        ),
+        (
+            _sample(lambda it: it["cards"][0].update(card_product_id="gold", card_id="a b")),
+            [
+                "cards[0].card_id: expected 1 to 48 characters",
+                "cards[0].card_product_id: expected light or light-transacting",
+            ],
+        ),
+        (
+            _sample(
+                lambda it: it["consumers"][1]["personal_information"]["mobile_phone_number"].update(country_code="44")
+            ),
+            ["consumers[1].personal_information: country_code is missing or malformed"],
+        ),
+        (
+            _sample(lambda it: it["cards"][1]["credentials"].update(pan=_PAN)),
+            ["cards[1].credentials.pan: is in the file twice"],
+        ),
+        (
+            _sample(lambda it: it["authenticators"].append({"consumer_id": "nobody", "app_instance_id": "app_3"})),
+            ["authenticators[2].consumer_id: is no consumer"],
+        ),
+    ],
+)
+async def test_fixtures_that_do_not_fit_are_refused_by_field_and_without_their_values(
+    text: str, mistakes: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "fixtures.json"
+    file.write_text(text)
+
+    said = (await _start(tmp_path / "d1-sandbox", fixtures=file)).splitlines()
+
+    assert len(said) == len(mistakes)
+    for line, mistake in zip(said, mistakes, strict=True):
+        assert mistake in line
+        assert "31415926" not in line
+
+
+async def test_fixtures_add_what_is_missing_and_change_nothing_that_is_there(tmp_path: Path) -> None:
+    sample = Fixtures.read(SAMPLE)
+    async with kept(tmp_path) as sandbox:
+        sample.register(sandbox)
+        sample.enrol(sandbox)
+        sandbox.store.suspend("card_1", SuspendReason.USER_DECISION)
+        sandbox.store.delete("card_2")
+        before = sandbox.store.cards(), sandbox.authenticators.all()
+        sample.register(sandbox)
+        sample.enrol(sandbox)
+
+        assert (sandbox.store.cards(), sandbox.authenticators.all()) == before
+        assert before[1] == {"app_1": "consumer_1", "app_2": "consumer_2"}
+        assert sandbox.store.card("card_1").state is CardState.SUSPENDED
+        person = sandbox.store.personal_information("consumer_2")
+        assert person is not None
+        assert (person.language, person.phone) == ("en-GB", "+447700900222")
+
+
+async def test_a_missing_fixtures_file_is_named(tmp_path: Path) -> None:
+    error = await _start(tmp_path, fixtures=tmp_path / "nowhere.json")
+    assert error == f"--fixtures: {tmp_path / 'nowhere.json'}: No such file or directory"
