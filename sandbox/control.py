@@ -27,6 +27,7 @@ from sandbox.common.fields import (
     optional_text,
     text,
 )
+from sandbox.common.server import HOST
 from sandbox.d1.acs.control import AcsControl, NoSuchPurchaseError
 from sandbox.d1.acs.purchase import NotAwaitedError
 from sandbox.d1.acs.purchases import NotPossibleError
@@ -46,6 +47,7 @@ from sandbox.threeds.control import NoSuchTransactionError, ThreeDSControl
 
 __all__ = ["Control"]
 
+_HOSTS = frozenset({HOST, "localhost"})
 _MOST_TIMES = 10_000
 _MOST_NOTIFICATIONS = 1_000
 _LONGEST_WAIT_MS = 60_000
@@ -102,7 +104,7 @@ class Control:
 
     def app(self) -> web.Application:
         """Return the aiohttp application."""
-        app = web.Application(middlewares=[_error_middleware])
+        app = web.Application(middlewares=[_error_middleware, _refuse_other_sites])
         app.add_routes(
             [
                 web.get("/", self._index),
@@ -189,6 +191,16 @@ async def _error_middleware(request: web.Request, handler: Handler) -> web.Strea
     except tuple(_ERRORS) as error:
         status, text = _ERRORS[type(error)]
         return _error_response(status, text or str(error))
+
+
+@web.middleware
+async def _refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
+    # The port is known and there are no credentials: a page of another site, open in a browser on this machine, must
+    # not make changes. Programs send no Origin; a name that was bound to this address is no name of it.
+    origin = request.headers.get("Origin")
+    if request.url.host not in _HOSTS or origin not in {None, f"http://{request.host}"}:
+        raise web.HTTPForbidden(reason="requests of other sites are refused")
+    return await handler(request)
 
 
 def _error_response(status: int, error: str) -> web.StreamResponse:

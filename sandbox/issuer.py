@@ -115,7 +115,8 @@ class Issuer:
                     await self._set_answered(kinds)
                     await self._other(kinds)
             except grpc.aio.AioRpcError:
-                await self._set_answered(())
+                pass  # The gateway is down, or ends.
+            await self._set_answered(())
             if kinds == self.kinds:
                 await asyncio.sleep(_PAUSE_SECONDS)
 

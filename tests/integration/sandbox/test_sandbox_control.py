@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import aiohttp
 import pytest
 
 from sandbox.d1.acs.purchase import Flow
@@ -127,3 +128,20 @@ async def test_bad_input_gets_a_400_with_the_name_of_the_field(
     response = await caller.control("POST", path, body)
 
     assert (response.status, response.json["error"].partition(" is ")[0]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost"}, 200),
+        ({"Host": "sandbox.example"}, 403),
+        ({"Origin": "https://sandbox.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_a_page_of_another_site_can_change_nothing(caller: Caller, headers: dict[str, str], status: int) -> None:
+    url = f"{caller.sandbox.control_url}/sandbox/handler"
+    own = {} if headers else {"Origin": caller.sandbox.control_url}
+    async with aiohttp.ClientSession() as session, session.post(url, headers={**headers, **own}) as response:
+        assert response.status == status
