@@ -131,7 +131,7 @@ def defer_continue(server: web.Server) -> None:
 
 def is_awaiting_continue(request: web.BaseRequest) -> bool:
     """Return whether the client waits for ``100 Continue``, as far as visible: its body has not fully arrived."""
-    return request.get(_AWAITS_CONTINUE, False) and not request.content.is_eof()
+    return not request.content.is_eof() and request.get(_AWAITS_CONTINUE, False)
 
 
 async def send_continue(request: web.BaseRequest) -> None:

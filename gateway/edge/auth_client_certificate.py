@@ -94,7 +94,7 @@ class Clients:
             return self._proxy.certificates.certificate(request.headers.getall(HEADERS[0], []))
         # Rejected, not ignored: the sender tries to impersonate another client, or there is a proxy that is missing
         # from the settings.
-        if any(name in request.headers for name in HEADERS):
+        if HEADERS[0] in request.headers or HEADERS[1] in request.headers:
             raise HttpError(HTTPStatus.FORBIDDEN, "the header Client-Cert is accepted from the proxy only")
         try:
             certificate = cast("Connection", request.protocol).certificate

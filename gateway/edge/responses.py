@@ -1,11 +1,12 @@
 """The edge's responses: JSON or an empty body; for a failure a status and, as a rule, ``{"error": ...}``."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import GatewayError
 from gateway.logging import correlation
@@ -22,8 +23,8 @@ __all__ = [
 ]
 
 _HTTP_STATUS = {error_pb2.ERROR_REASON_EVENT_LOG_UNAVAILABLE: 503, error_pb2.ERROR_REASON_STORE_UNAVAILABLE: 503}
-# Without it aiohttp sends its version and Python's. Copied for each response, because aiohttp modifies the headers.
-_HEADERS = CIMultiDict({hdrs.SERVER: "d1-gateway"})
+# Without it aiohttp sends its version and Python's.
+_HEADERS: Final = CIMultiDictProxy(CIMultiDict({hdrs.SERVER: "d1-gateway"}))
 
 
 class HttpError(Exception):
@@ -68,16 +69,16 @@ class InternalHttpError(HttpError):
 
 def empty_response(status: int) -> web.Response:
     """Return a response without a body."""
-    return web.Response(status=status, headers=_HEADERS.copy())
+    return web.Response(status=status, headers=_HEADERS)
 
 
 def json_response(status: int, body: object, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a response with a JSON body."""
-    own = _HEADERS.copy()
-    own.update(headers or {})
-    response = web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=own)
-    if own.get(hdrs.CONNECTION) == "close":
-        response.force_close()
+    response = web.Response(status=status, body=orjson.dumps(body), content_type="application/json", headers=_HEADERS)
+    if headers is not None:
+        response.headers.update(headers)
+        if headers.get(hdrs.CONNECTION) == "close":
+            response.force_close()
     return response
 
 

@@ -1,9 +1,8 @@
 """One connection at the edge, with the time limit for request heads that aiohttp lacks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Final, cast
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.typedefs import Handler
@@ -16,6 +15,8 @@ from gateway.logging.throttled import ThrottledLog
 from gateway.tls.client_certificate import Certificate, read
 
 __all__ = ["Connection", "is_caller_gone", "timed", "while_connected"]
+
+_T = TypeVar("_T")
 
 _MAX_LINE_BYTES: Final = 8190
 _MAX_HEADER_BYTES: Final = 8190
@@ -102,7 +103,7 @@ class Connection(HttpConnection):
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the timer, release `wait_lost`, and cancel the blocks of `while_open`.
+        """Stop the timer, release `wait_lost`, and cancel the work of `while_open`.
 
         A client that closes only its side of the connection is gone too. TLS 1.3 would let the gateway send on (RFC
         8446, section 6.1), but Python's TLS closes both sides on a closure alert or on the end of the stream. HTTP asks
@@ -114,12 +115,11 @@ class Connection(HttpConnection):
             abandonable.reschedule(self._loop.time())
         super().connection_lost(exc)
 
-    @asynccontextmanager
-    async def while_open(self) -> AsyncIterator[None]:
-        """Cancel the block as soon as the connection is lost.
+    async def while_open(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do some work; cancel it as soon as the connection is lost.
 
         Raises:
-            CallerGoneError: The connection is lost; if it was before, the block was not entered.
+            CallerGoneError: The connection is lost; if it was before, the work was not begun.
         """
         if self.is_lost:
             raise CallerGoneError
@@ -127,7 +127,7 @@ class Connection(HttpConnection):
             async with asyncio.timeout(None) as abandonable:
                 self._abandonable.add(abandonable)
                 try:
-                    yield
+                    return await work()
                 finally:
                     self._abandonable.discard(abandonable)
         except TimeoutError:
@@ -135,19 +135,18 @@ class Connection(HttpConnection):
                 raise CallerGoneError from None
             raise
 
-    @contextmanager
-    def serving(self, body: StreamReader) -> Iterator[None]:
-        """Mark a request as being served: enter when its head is complete, leave after the response.
+    def begin_serving(self, body: StreamReader) -> None:
+        """Note that a request's head is complete.
 
         Args:
             body: The request's body, part of which may still arrive after the response.
         """
         self._end_head()
         self._is_serving, self._body = True, body
-        try:
-            yield
-        finally:
-            self._is_serving = False
+
+    def end_serving(self) -> None:
+        """Note that the request's response is made."""
+        self._is_serving = False
 
     def note_error(self, request: web.BaseRequest, status: int, error: BaseException | None) -> None:
         """Log and count a malformed request."""
@@ -174,17 +173,21 @@ def is_caller_gone(request: web.Request) -> bool:
     return cast("Connection", request.protocol).is_lost
 
 
-def while_connected(request: web.Request) -> AbstractAsyncContextManager[None]:
-    """Return a context that cancels its block as soon as the client hangs up. Only for what may be left undone.
+async def while_connected(request: web.Request, work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do some work; cancel it as soon as the client hangs up. Only for what may be left undone.
 
     Raises:
-        CallerGoneError: On entering or leaving: the client has hung up.
+        CallerGoneError: The client has hung up.
     """
-    return cast("Connection", request.protocol).while_open()
+    return await cast("Connection", request.protocol).while_open(work)
 
 
 @web.middleware
 async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Mark the request as being served, on its connection."""
-    with cast("Connection", request.protocol).serving(request.content):
+    connection = cast("Connection", request.protocol)
+    connection.begin_serving(request.content)
+    try:
         return await handler(request)
+    finally:
+        connection.end_serving()

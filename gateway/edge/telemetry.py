@@ -56,7 +56,8 @@ class EdgeTelemetry:
             started = perf_counter()
             route, method = _route(request), _method(request)
             with self._tracing.span(f"{method} {route}", SpanKind.SERVER, request.headers.items()) as span:
-                span.set_attribute("d1_gateway.correlation_id", correlation.current_printable())
+                if span.is_recording():
+                    span.set_attribute("d1_gateway.correlation_id", correlation.current_printable())
                 try:
                     response = await handler(request)
                 except Exception as error:

@@ -1,6 +1,6 @@
 """Sends callback requests to handlers, and turns a declining or missing reply into a response to D1."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Final
@@ -12,7 +12,7 @@ from gateway.edge.platform import CALLBACK_OUTCOME
 from gateway.edge.responses import HttpError
 from gateway.edge.server_connection import while_connected
 from gateway.logging import correlation
-from gateway.ports import Attempts, CallbackBus, CallbackOutcome, outcome_of
+from gateway.ports import Attempts, CallbackBus, CallbackOutcome, NoReply, outcome_of
 from gateway.settings import CallbackPolicySettings
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
@@ -70,19 +70,22 @@ class CallbackDispatcher:
             HttpError: The handler declined.
         """
         request.correlation_id = correlation.current()
-        async with while_connected(received):
+
+        def ask() -> "Awaitable[callback.CallbackReply | NoReply]":
             received[CALLBACK_OUTCOME] = CallbackOutcome.WITHDRAWN
-            reply = await self._bus.ask(
+            return self._bus.ask(
                 request,
                 policy.deadline_seconds,
                 attempts=Attempts(policy.max_attempts, policy.max_attempts_if_slow),
                 wait_for_handler=wait_for_handler,
             )
-        received[CALLBACK_OUTCOME] = outcome_of(reply)
+
+        reply = await while_connected(received, ask)
+        received[CALLBACK_OUTCOME] = outcome = outcome_of(reply)
         if isinstance(reply, CallbackOutcome):
             sent = _sent(policy.fallback_status, policy.fallback_error)
             raise NoReplyError(policy.fallback_status, sent, logged=policy.fallback_error)
-        if reply.WhichOneof("response") == "refusal":
+        if outcome is CallbackOutcome.REFUSED:
             status, text = _DECLINED[reply.refusal.reason]
             sent = _sent(status, reply.refusal.message or text)
             raise HttpError(status, sent, logged=f"the handler declined: {text}")

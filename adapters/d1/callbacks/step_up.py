@@ -114,8 +114,7 @@ class StepUpCallbacks:
         result = await self._stored(issuer_id, wanted)
         if result is None:
             # Also while no handler is asked any more.
-            async with while_connected(request):
-                result = await self._reported(request, issuer_id, wanted)
+            result = await while_connected(request, partial(self._reported, request, issuer_id, wanted))
         return json_response(d1.AUTHENTICATION_RESULT_STATUS, result_body(wanted.authentication_id, result))
 
     async def _reported(
