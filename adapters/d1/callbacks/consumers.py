@@ -1,7 +1,8 @@
 """D1's callbacks about a consumer: personal information, one-time passwords (D1 API: outbound consumer API)."""
 
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from aiohttp import web
 from google.protobuf.message import Message
@@ -27,11 +28,17 @@ from issuer.consumer.v1 import personal_information_pb2 as personal
 
 __all__ = ["ConsumerCallbacks", "information_body", "parse_delivery"]
 
-_NAMES: dict[type[Message], type] = {
-    personal.PersonalInformation: d1.ConsumerInformation,
-    personal.PhoneNumber: d1.PhoneNumber,
-    personal.PostalAddress: d1.Address,
-}
+_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        field.full_name: getattr(names, field.name.upper())
+        for message, names in (
+            (personal.PersonalInformation, d1.ConsumerInformation),
+            (personal.PhoneNumber, d1.PhoneNumber),
+            (personal.PostalAddress, d1.Address),
+        )
+        for field in message.DESCRIPTOR.fields
+    }
+)
 
 
 class ConsumerCallbacks:
@@ -122,9 +129,9 @@ def parse_delivery(fields: Fields, delivery: requests_pb2.DeliverOtpRequest) -> 
 
 def information_body(message: Message) -> dict[str, Any]:
     """Rename the fields of a person's data to D1's names. Leave out what is empty, which D1 refuses."""
-    names = _NAMES[type(message)]
-    renamed = {
-        getattr(names, field.name.upper()): information_body(value) if isinstance(value, Message) else value
-        for field, value in message.ListFields()
-    }
-    return {name: value for name, value in renamed.items() if value}
+    body: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        renamed = value if field.message_type is None else information_body(value)
+        if renamed:
+            body[_NAMES[field.full_name]] = renamed
+    return body
