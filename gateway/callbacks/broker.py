@@ -7,6 +7,7 @@ It is a state machine without I/O. Its clock may be simulated, so tests play lon
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from itertools import count
 
 from gateway.aio.clock import Clock
@@ -75,17 +76,14 @@ class Broker:
     ) -> callback.CallbackReply | NoReply:
         """Send a callback request and wait for the accepted reply; see `gateway.ports.CallbackBus`."""
         ended: asyncio.Future[callback.CallbackReply | NoReply] = asyncio.get_running_loop().create_future()
-
-        def end(reply: callback.CallbackReply | NoReply) -> None:
-            # The waiting task may have been cancelled in this turn of the loop.
-            if not ended.done():
-                ended.set_result(reply)
-
-        abandon = self.begin(request, seconds, end, attempts=attempts, wait_for_handler=wait_for_handler)
+        abandon = self.begin(
+            request, seconds, partial(_resolve, ended), attempts=attempts, wait_for_handler=wait_for_handler
+        )
         try:
             return await ended
-        finally:
+        except asyncio.CancelledError:
             abandon()
+            raise
 
     def begin(
         self,
@@ -121,13 +119,7 @@ class Broker:
         pending.expiry = self._clock.call_at(deadline, self._expire, pending)
         self._pending[request.token] = pending
         self._dispatch(pending)
-
-        def abandon() -> None:
-            pending.on_end = None
-            self._end(pending, None)
-            self._withdraw(pending)
-
-        return abandon
+        return partial(self._abandon, pending)
 
     # ------------------------------------------------------------------------------------------ for handlers
 
@@ -193,9 +185,10 @@ class Broker:
     def refresh(self, request: callback.CallbackRequest) -> bool:
         """Set the time left of a callback request that is about to be sent; return whether any is left."""
         pending = self._pending.get(request.token)
-        left = 0.0 if pending is None else pending.deadline - self._clock.time()
-        request.time_left.FromMilliseconds(round(left * 1000))
-        return left > 0
+        left_ms = 0 if pending is None else max(0, round((pending.deadline - self._clock.time()) * 1000))
+        # Equivalent to FromMilliseconds, at half its cost.
+        request.time_left.seconds, request.time_left.nanos = left_ms // 1000, left_ms % 1000 * 1_000_000
+        return left_ms > 0
 
     def begin_drain(self) -> None:
         """Do nothing, as there are no peers; see `gateway.callbacks.model.CallbackRegistry`."""
@@ -267,11 +260,9 @@ class Broker:
         session.last_turn = next(self._turns)
         left = pending.deadline - self._clock.time()
         pending.set_timer(self._clock.call_at(pending.deadline - left / 2, self._pass_on, pending))
-        request = callback.CallbackRequest()
-        request.CopyFrom(pending.message)
-        request.attempt = len(pending.tried)
-        self.refresh(request)
-        session.handler.send(request)
+        pending.message.attempt = len(pending.tried)
+        self.refresh(pending.message)
+        session.handler.send(pending.message)
 
     def _pass_on(self, pending: PendingCallback) -> None:
         """Send a callback request to another handler too, within limits, because its holders are slow."""
@@ -333,6 +324,11 @@ class Broker:
         for session in sorted(holders, key=rank):
             self._fill(session)
 
+    def _abandon(self, pending: PendingCallback) -> None:
+        pending.on_end = None
+        self._end(pending, None)
+        self._withdraw(pending)
+
     def _end(self, pending: PendingCallback, reply: callback.CallbackReply | None) -> None:
         """Report the end, once. Handlers with the callback request hold it until they reply."""
         on_end, pending.on_end = pending.on_end, None
@@ -377,3 +373,11 @@ class Broker:
                 for pending in self._waiting.of(topic):
                     if not (pending.wait_for_handler or pending.holders):
                         self._end(pending, None)
+
+
+def _resolve(
+    ended: "asyncio.Future[callback.CallbackReply | NoReply]", reply: "callback.CallbackReply | NoReply"
+) -> None:
+    # The waiting task may have been cancelled in this turn of the loop.
+    if not ended.done():
+        ended.set_result(reply)

@@ -68,7 +68,7 @@ class Handler(Protocol):
     """The connection to a handler."""
 
     def send(self, request: callback.CallbackRequest) -> None:
-        """Send a callback request, now or as soon as the handler reads on. The handler owns the message."""
+        """Send a copy of a callback request, now or as soon as the handler reads on."""
         ...
 
     def withdraw(self, token: str) -> bool:

@@ -26,7 +26,7 @@ class Connected:
 
     def send(self, request: callback.CallbackRequest) -> None:
         assert self._registry.refresh(request)
-        self.requests.append(request)
+        self.requests.append(callback.CallbackRequest.FromString(request.SerializeToString()))
 
     def withdraw(self, token: str) -> bool:
         self.withdrawn.append(token)

@@ -50,7 +50,7 @@ class RecordingHandler:
         """Whether it reads at once what it is sent; if not, it never reads what is withdrawn."""
 
     def send(self, request: callback.CallbackRequest) -> None:
-        self.requests.append(request)
+        self.requests.append(callback.CallbackRequest.FromString(request.SerializeToString()))
 
     def withdraw(self, token: str) -> bool:
         self.withdrawn.append(token)
