@@ -163,21 +163,21 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         outbox.end(failure)
 
     def _take(self, request: callback.HandleCallbacksRequest, session: HandlerSession, outbox: "_Outbox") -> None:
-        violations, unnamed_count = self._validation.violations(request)
         match request.WhichOneof("message"):
             case "callback_reply":
-                token = request.callback_reply.token
+                reply = request.callback_reply
+                violations, _ = self._validation.violations(reply)
                 outbox.expect_outcome()
                 if violations:
-                    outbox.report(token, callback.REPLY_OUTCOME_INVALID, violations)
+                    outbox.report(reply.token, callback.REPLY_OUTCOME_INVALID, violations)
                 else:
-                    self._registry.take(session, request.callback_reply, partial(outbox.report, token))
+                    self._registry.take(session, reply, partial(outbox.report, reply.token))
             case "draining":
                 self._registry.drain(session)
             case "registration":
                 raise _out_of_order("must be sent once, as the first message; open another stream for another one")
             case _:
-                raise invalid_request(violations, unnamed_count)
+                raise invalid_request(*self._validation.violations(request))
 
 
 class _Outbox:
@@ -280,9 +280,7 @@ def _acknowledgement(
         token=token,
         outcome=outcome,
         violations=[
-            callback.ReplyViolation(
-                field=each.field.removeprefix("callback_reply."), description=each.description, rule=each.rule
-            )
+            callback.ReplyViolation(field=each.field, description=each.description, rule=each.rule)
             for each in violations
         ],
     )
