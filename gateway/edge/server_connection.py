@@ -96,11 +96,12 @@ class Connection(HttpConnection):
         await self._is_lost.wait()
 
     def data_received(self, data: bytes) -> None:
-        """Start the timer of a head that begins here."""
+        """Start the timer of a head that begins here and does not end here."""
         # aiohttp itself calls this with no data to continue with what it has buffered.
-        if data and self._head_timer is None and not self._is_serving and self._body.is_eof():
-            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self._end_slow_head)
+        is_head = data and self._head_timer is None and not self._is_serving and self._body.is_eof()
         super().data_received(data)
+        if is_head and not self._messages:
+            self._head_timer = self._loop.call_later(self._head_timeout_seconds, self._end_slow_head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the timer, release `wait_lost`, and cancel the work of `while_open`.
