@@ -3,6 +3,7 @@
 import asyncio
 import enum
 import math
+import select
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -241,7 +242,8 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Initialise; `on_open` is called when the connection is ready for use, `on_lost` when it is gone."""
         self._loop = loop
-        self._socket = sock
+        self._arrivals = select.poll()
+        self._arrivals.register(sock, select.POLLIN)
         self._on_open = on_open
         self._on_lost = on_lost
         self._reader = _ResponseReader(max_body_bytes)
@@ -256,14 +258,11 @@ class Connection(asyncio.Protocol):
         return self._waiter is None and self._reader.is_reusable and not self.transport.is_closing()
 
     def is_alive(self) -> bool:
-        """Return whether nothing came while it was idle: neither its end nor a byte that nobody asked for."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass
-        return False
+        """Return whether nothing came while it was idle: neither its end nor a byte that nobody asked for.
+
+        Call only if `is_reusable`: the file descriptor of a closed connection may belong to another one.
+        """
+        return not self._arrivals.poll(0)
 
     async def exchange(
         self, request: bytes, deadline: float, *, head_deadline: float = math.inf, is_head: bool = False
