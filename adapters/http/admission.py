@@ -28,12 +28,12 @@ class AdmissionQueue:
             QueueFullError: No slot is free and the queue is full.
             TimeoutError: No slot became free in time.
         """
-        if self._slots.locked() and self._waiting >= self._max_waiting_requests:
-            raise QueueFullError
         if not self._slots.locked():
             # Without waiting, so that no timer is needed.
             await self._slots.acquire()
             return
+        if self._waiting >= self._max_waiting_requests:
+            raise QueueFullError
         self._waiting += 1
         try:
             async with asyncio.timeout_at(deadline):

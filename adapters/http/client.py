@@ -117,11 +117,11 @@ class HttpExchange:
             raise self._upstream.deadline_exceeded(sent=False)
         return self._loop.time() + seconds
 
-    async def retried(
+    def retried(
         self, attempt: Callable[[], Awaitable[_T]], *, method: str, endpoint: str, deadline: float, idempotent: bool
-    ) -> _T:
+    ) -> Awaitable[_T]:
         """Make a call with `send`, and retry it where that is safe and can help: see `adapters.http.retry.retried`."""
-        return await retried(
+        return retried(
             attempt,
             max_attempts=self._settings.max_attempts,
             deadline=deadline,

@@ -104,7 +104,7 @@ def encode_request(method: str, path: str, headers: Mapping[str, str], body: byt
     Raises:
         ValueError: Method, path or a header holds a character that would end it.
     """
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"{method} {path} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
     if body is not None or method in _METHODS_WITH_BODY:
         lines.append(f"Content-Length: {len(body or b'')}")
     head = "\r\n".join(lines)
@@ -194,9 +194,9 @@ class _ResponseReader:
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < HTTPStatus.CONTINUE or status == HTTPStatus.SWITCHING_PROTOCOLS:
-            raise _InvalidError
         if status < HTTPStatus.OK:
+            if status < HTTPStatus.CONTINUE or status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise _InvalidError
             return
         self._status = status
         self.has_head = True

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from gateway.formats.json_input import InvalidJsonError, read_object
 
 __all__ = ["UpstreamResponse"]
+
+_SUCCESS: Final = range(HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class UpstreamResponse:
     @property
     def succeeded(self) -> bool:
         """Whether the status is any 2xx: upstreams change from one to another."""
-        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+        return self.status in _SUCCESS
 
     @property
     def is_foreign(self) -> bool:
