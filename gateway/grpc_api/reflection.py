@@ -14,10 +14,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from gateway.grpc_api.endless import EndlessStreams
-from gateway.grpc_api.interceptors.chain import Context
+from gateway.grpc_api.interceptors.chain import Chain, Context
 from gateway.validation.annotations import ANNOTATIONS_FILE
 
-__all__ = ["SERVICES", "add_to_server", "annotated_contracts"]
+__all__ = ["SERVICES", "add_to_chain", "annotated_contracts"]
 
 _RULES_TAG: Final = b"\xba\x48"
 """How an annotation begins in serialised options: field 1159, length-delimited."""
@@ -37,11 +37,11 @@ SERVICES: Final = (_register_v1(), str(reflection.SERVICE_NAME))
 """The full names of both services."""
 
 
-def add_to_server(server: grpc.aio.Server, services: Sequence[str], endless: EndlessStreams) -> None:
+def add_to_chain(chain: Chain, services: Sequence[str], endless: EndlessStreams) -> None:
     """Register both services.
 
     Args:
-        server: The server.
+        chain: The chain of the server.
         services: The full names of the server's other services; those of `SERVICES` are listed beside them.
         endless: Runs the streams.
     """
@@ -64,7 +64,7 @@ def add_to_server(server: grpc.aio.Server, services: Sequence[str], endless: End
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     for service in SERVICES:
-        server.add_registered_method_handlers(service, {"ServerReflectionInfo": handler})
+        chain.add_registered_method_handlers(service, {"ServerReflectionInfo": handler})
 
 
 def annotated_contracts(services: Iterable[str]) -> descriptor_pool.DescriptorPool:

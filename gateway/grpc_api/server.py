@@ -73,7 +73,7 @@ _OPTIONS: Mapping[str, int] = MappingProxyType(
         # longer request gets room when the gateway asks for it.
         "grpc.http2.bdp_probe": 0,
         "grpc.http2.lookahead_bytes": 16_384,
-        # Calls of an rpc that wait for this process. By default grpc drops some at random from a thousand on.
+        # Calls that wait for this process. By default grpc drops some at random from a thousand on.
         "grpc.server.max_pending_requests": 3_000,
         "grpc.server.max_pending_requests_hard_limit": 3_000,
         # One limit instead of grpc's two, between which it rejects at random.
@@ -92,7 +92,7 @@ Servicer: TypeAlias = (
 )
 """A servicer of one of the gateway's services."""
 
-_Add: TypeAlias = Callable[[Any, grpc.aio.Server], None]
+_Add: TypeAlias = Callable[[Any, Any], None]
 
 _SERVICES: Final[Mapping[type[Servicer], tuple[FileDescriptor, str, _Add]]] = MappingProxyType(
     {
@@ -183,11 +183,13 @@ class RpcServer:
             idempotency,
             unknown=(*outermost, unknown),
         )
-        self._server = grpc.aio.server(interceptors=(chain,), options=_options(settings, quota.max_in_flight))
+        self._server = grpc.aio.server(handlers=(chain,), options=_options(settings, quota.max_in_flight))
         self._endless = EndlessStreams()
         self._health = Health(self._endless)
-        _add_services(servicers, self._health, self._server)
-        reflection.add_to_server(self._server, (*self._services, health.SERVICE_NAME), self._endless)
+        _add_services(servicers, self._health, chain)
+        reflection.add_to_chain(chain, (*self._services, health.SERVICE_NAME), self._endless)
+        # Probes do not wait behind other calls.
+        self._server.add_registered_method_handlers(health.SERVICE_NAME, chain.of(health.SERVICE_NAME))
         for service in self._services:
             validation.prepare(service)
         _probe_port(settings.host, settings.port, reuse_port=settings.reuse_port)
@@ -231,11 +233,11 @@ def _options(settings: GrpcSettings, max_in_flight: int) -> list[tuple[str, int]
     return [*options.items()]
 
 
-def _add_services(servicers: Sequence[Servicer], health_servicer: Health, server: grpc.aio.Server) -> None:
+def _add_services(servicers: Sequence[Servicer], health_servicer: Health, chain: Chain) -> None:
     for servicer in servicers:
-        _, _, add = _SERVICES[type(servicer)]
-        add(servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        _, _, add_to_server = _SERVICES[type(servicer)]
+        chain.add(servicer, add_to_server)
+    chain.add(health_servicer, health_pb2_grpc.add_HealthServicer_to_server)
 
 
 def _probe_port(host: str, port: int, *, reuse_port: bool) -> None:

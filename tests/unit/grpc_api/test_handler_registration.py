@@ -17,13 +17,14 @@ from tests.running import failure_of
 
 
 async def test_a_stream_that_never_registers_is_ended_and_one_that_has_may_be_silent() -> None:
-    server = grpc.aio.server(interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor()),))
+    chain = Chain(CorrelationInterceptor(), ErrorInterceptor())
+    server = grpc.aio.server(handlers=(chain,))
     validation = Validation()
     validation.prepare(service_pb2.DESCRIPTOR.services_by_name["CallbackService"].full_name)
     broker = Broker(asyncio.get_running_loop())
     issuers = Issuers(["ISSUER0001"])
     servicer = CallbackServicer(issuers, broker, validation, Metrics(), registration_timeout_seconds=1.0)
-    service_pb2_grpc.add_CallbackServiceServicer_to_server(servicer, server)
+    chain.add(servicer, service_pb2_grpc.add_CallbackServiceServicer_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -51,20 +51,17 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     issuer, log = FakeCardIssuer(), a_log_of(3)
-    server = grpc.aio.server(
-        interceptors=(
-            Chain(
-                CorrelationInterceptor(),
-                ErrorInterceptor(),
-                TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Tracing()),
-                RequestInterceptor(),
-                ValidationInterceptor(Validation()),
-                IssuerInterceptor(Issuers([ISSUER])),
-            ),
-        )
+    chain = Chain(
+        CorrelationInterceptor(),
+        ErrorInterceptor(),
+        TelemetryInterceptor(Issuers([ISSUER]), Metrics(), Tracing()),
+        RequestInterceptor(),
+        ValidationInterceptor(Validation()),
+        IssuerInterceptor(Issuers([ISSUER])),
     )
-    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuer), server)
-    notifications.add_to_server(NotificationServicer(log, watchers_of(log)), server)
+    server = grpc.aio.server(handlers=(chain,))
+    chain.add(CardServicer(issuer), card_grpc.add_CardServiceServicer_to_server)
+    chain.add(NotificationServicer(log, watchers_of(log)), notifications.add_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

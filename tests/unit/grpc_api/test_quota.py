@@ -7,18 +7,22 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.auth import grant
 from gateway.auth.caller import Caller
 from gateway.errors import GatewayError
+from gateway.grpc_api.endless import EndlessStreams
+from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import CorrelationInterceptor, ErrorInterceptor, QuotaInterceptor, RequestInterceptor
 from gateway.grpc_api.interceptors.chain import Chain, Context, Interceptor, Rpc
+from gateway.grpc_api.services.cards import CardServicer
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.common.v1 import error_pb2
+from tests.fakes import FakeCardIssuer
 from tests.running import failure_of
 
 
@@ -32,8 +36,9 @@ class _Grants(Interceptor):
         return await rpc.proceed()
 
 
-class _Cards(card_grpc.CardServiceServicer):
+class _Cards(CardServicer):
     def __init__(self) -> None:
+        super().__init__(FakeCardIssuer())
         self.goes_on = asyncio.Event()
         self.running = 0
 
@@ -102,13 +107,12 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    quota, cards = QuotaInterceptor(max_calls=2, max_streams=1), _Cards()  # type: ignore[abstract] # one rpc is enough
-    server = grpc.aio.server(
-        interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), quota, RequestInterceptor()),)
-    )
-    card_grpc.add_CardServiceServicer_to_server(cards, server)
-    callback_grpc.add_CallbackServiceServicer_to_server(_Callbacks(), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
+    quota, cards = QuotaInterceptor(max_calls=2, max_streams=1), _Cards()
+    chain = Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), quota, RequestInterceptor())
+    server = grpc.aio.server(handlers=(chain,))
+    chain.add(cards, card_grpc.add_CardServiceServicer_to_server)
+    chain.add(_Callbacks(), callback_grpc.add_CallbackServiceServicer_to_server)
+    chain.add(Health(EndlessStreams()), health_pb2_grpc.add_HealthServicer_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -35,10 +35,9 @@ class _Grants(Interceptor):
 @asynccontextmanager
 async def _calls(interceptor: RequestInterceptor) -> AsyncIterator[Any]:
     """Serve cards; yields a function that begins a call without its request."""
-    server = grpc.aio.server(
-        interceptors=(Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), interceptor),)
-    )
-    card_grpc.add_CardServiceServicer_to_server(CardServicer(FakeCardIssuer()), server)
+    chain = Chain(CorrelationInterceptor(), ErrorInterceptor(), _Grants(), interceptor)
+    server = grpc.aio.server(handlers=(chain,))
+    chain.add(CardServicer(FakeCardIssuer()), card_grpc.add_CardServiceServicer_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

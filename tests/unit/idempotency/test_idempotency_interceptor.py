@@ -67,21 +67,18 @@ class Served:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     issuer, store, detached_calls = FakeCardIssuer(), FakeKeyValueStore(), DetachedCalls()
-    server = grpc.aio.server(
-        interceptors=(
-            Chain(
-                CorrelationInterceptor(),
-                ErrorInterceptor(),
-                _Access(),
-                RequestInterceptor(),
-                ValidationInterceptor(Validation()),
-                IssuerInterceptor(Issuers([ISSUER])),
-                DetachedCallInterceptor(detached_calls),
-                IdempotencyInterceptor(instance(store)),
-            ),
-        )
+    chain = Chain(
+        CorrelationInterceptor(),
+        ErrorInterceptor(),
+        _Access(),
+        RequestInterceptor(),
+        ValidationInterceptor(Validation()),
+        IssuerInterceptor(Issuers([ISSUER])),
+        DetachedCallInterceptor(detached_calls),
+        IdempotencyInterceptor(instance(store)),
     )
-    card_grpc.add_CardServiceServicer_to_server(CardServicer(issuer), server)
+    server = grpc.aio.server(handlers=(chain,))
+    chain.add(CardServicer(issuer), card_grpc.add_CardServiceServicer_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
