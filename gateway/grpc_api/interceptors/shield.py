@@ -25,7 +25,8 @@ class DetachedCalls:
     """
 
     def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], asyncio.Future[None]] = {}
+        """The changes, and who waits for the end of each."""
 
     async def run(self, change: Coroutine[Any, Any, _T], name: str) -> _T:
         """Run a change and return its result. If the caller is cancelled, the result goes to the log.
@@ -37,15 +38,25 @@ class DetachedCalls:
         Raises:
             Exception: Whatever the change raises.
         """
-        task = asyncio.create_task(change, name=name)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(change, name=name)
+        # As `asyncio.shield` does, with one callback instead of three.
+        self._running[task] = end = loop.create_future()
+        task.add_done_callback(self._end)
         try:
-            return await asyncio.shield(task)
+            await end
         except asyncio.CancelledError:
-            if not task.done():
-                task.add_done_callback(_log_end)
+            if not end.cancelled():
+                _log_end(task)
             raise
+        return task.result()
+
+    def _end(self, task: "asyncio.Task[Any]") -> None:
+        end = self._running.pop(task)
+        if end.cancelled():
+            _log_end(task)
+        else:
+            end.set_result(None)
 
     async def drain(self, grace_seconds: float) -> None:
         """Wait for running changes, and cancel those left after the grace period."""

@@ -65,6 +65,25 @@ def test_a_change_is_finished_without_its_caller_and_the_log_tells_of_it() -> No
     assert _logged(story()) == [("detached_call_completed", _RPC, None, None)]
 
 
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_change_that_ends_as_its_caller_leaves_is_logged_too(*, has_ended: bool) -> None:
+    async def change() -> str:
+        await asyncio.sleep(5)
+        if has_ended and (task := asyncio.current_task()):
+            task.add_done_callback(lambda _: callers[0].cancel())
+        else:
+            callers[0].cancel()
+        return "reply"
+
+    async def story() -> None:
+        callers.append(asyncio.create_task(DetachedCalls().run(change(), _RPC)))
+        with pytest.raises(asyncio.CancelledError):
+            await callers[0]
+
+    callers = list[asyncio.Task[str]]()
+    assert _logged(story()) == [("detached_call_completed", _RPC, None, None)]
+
+
 @pytest.mark.parametrize(
     ("failure", "logged"),
     [
