@@ -38,6 +38,11 @@ class Tracing:
         self._provider = provider
         self._tracer = None if provider is None else provider.get_tracer("d1-gateway")
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it creates spans."""
+        return self._tracer is not None
+
     def span(self, name: str, kind: SpanKind, carrier: Carrier = ()) -> AbstractContextManager[Span]:
         """Return a span to enter; it becomes a child of the running task's span.
 

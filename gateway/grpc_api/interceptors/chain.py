@@ -40,9 +40,9 @@ _KINDS: Final[Mapping[tuple[bool, bool], str]] = MappingProxyType(
 _CANCELLED_SECONDS: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Method:
-    """The properties of an rpc method."""
+    """The properties of an rpc method, the same object for all its calls."""
 
     path: str
     """The path on the wire: ``/issuer.card.v1.CardService/CreateCard``."""

@@ -1,6 +1,6 @@
 """Limits how many calls each caller has in flight, and how many probes each connection."""
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any, Final
 
 from gateway.auth import grant as access
@@ -29,9 +29,9 @@ class QuotaInterceptor(Interceptor):
         """
         self._max_calls = max_calls
         self._max_streams = max_streams
-        self._calls: Counter[str] = Counter()
-        self._streams: Counter[str] = Counter()
-        self._probes: Counter[str] = Counter()
+        self._calls: defaultdict[str, int] = defaultdict(int)
+        self._streams: defaultdict[str, int] = defaultdict(int)
+        self._probes: defaultdict[str, int] = defaultdict(int)
 
     @property
     def max_in_flight(self) -> int:
@@ -61,7 +61,7 @@ class QuotaInterceptor(Interceptor):
             if not counts[caller]:
                 del counts[caller]
 
-    def _limit(self, rpc: Rpc) -> tuple[Counter[str], int, str]:
+    def _limit(self, rpc: Rpc) -> tuple[defaultdict[str, int], int, str]:
         if rpc.method.path.startswith(_PROBES):
             return self._probes, _MAX_PROBES, "health calls of the connection"
         if rpc.method.has_streams:

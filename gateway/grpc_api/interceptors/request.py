@@ -1,7 +1,7 @@
 """Receives the request of an rpc, once its caller may send it."""
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from typing import Any, Final
 
 from gateway.auth import grant as access
@@ -41,7 +41,7 @@ class RequestInterceptor(Interceptor):
         self._many = many
         self._is_draining = False
         self._ends: dict[asyncio.Task[Any], float] = {}
-        self._incomplete: Counter[str] = Counter()
+        self._incomplete: defaultdict[str, int] = defaultdict(int)
         self._late: set[asyncio.Task[Any]] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._looked_at = 0.0
