@@ -1,12 +1,18 @@
 """Writes or checks docs/settings.md: ``python tools/settings_reference.py write | check``."""
 
+import ast
+import inspect
 import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from gateway import settings
 from gateway.settings import FILE_VARIABLE, Settings
 from gateway.settings.loading import ENVIRONMENT_PREFIX
 
@@ -34,7 +40,24 @@ _Schema = Mapping[str, Any]
 def render() -> str:
     """Return the reference as Markdown."""
     schema = Settings.model_json_schema()
+    for name, definition in {Settings.__name__: schema, **schema["$defs"]}.items():
+        for key, meaning in _meanings(getattr(settings, name)).items():
+            definition["properties"][key]["description"] = meaning
     return _INTRODUCTION + "\n".join(_sections(schema, schema["$defs"])) + "\n"
+
+
+def _meanings(table: type[BaseModel]) -> dict[str, str]:
+    """Return the docstring of each setting of a table, by key."""
+    # Pydantic's `use_attribute_docstrings` would parse the sources at each start of the gateway.
+    meanings = {}
+    for part in reversed(table.__mro__):
+        source = inspect.getsource(part) if part.__module__.startswith(settings.__name__) else ""
+        for definition in ast.parse(source).body:
+            for pair in pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
+                match pair:
+                    case ast.AnnAssign(target=ast.Name(key)), ast.Expr(ast.Constant(str(meaning))):
+                        meanings[key] = meaning
+    return meanings
 
 
 def _sections(table: _Schema, definitions: _Schema, path: str = "", *, has_variables: bool = True) -> Iterator[str]:
@@ -48,8 +71,7 @@ def _sections(table: _Schema, definitions: _Schema, path: str = "", *, has_varia
         place += f".<{_KEYS[key]}>" if is_mapping else ""
         definition = definitions[_reference(field).rpartition("/")[2]]
         yield f"\n## `{f'[[{place}]]' if is_list else f'[{place}]'}`\n"
-        # Pydantic leaves out a description that is its definition's.
-        yield textwrap.fill(_text(definition | field) + _obligation(key, field, table), 120)
+        yield textwrap.fill(_text(field) + _obligation(key, field, table), 120)
         if is_mapping:
             yield f"\nEnvironment variable of the whole table, as JSON: `{_variable(path, key)}`."
         yield from _sections(
