@@ -32,6 +32,10 @@ def serve(settings: Settings) -> None:
         SettingsError: A key or certificate cannot be used, or the storage cannot be opened.
         OSError: A port is not available.
     """
+    # Imported modules live to the end; the garbage collector can skip them.
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLD)
+    gc.enable()
     logs.configure(settings.log.level)
     _raise_descriptor_limit(settings)
     uvloop.run(_serve(settings))
@@ -77,9 +81,8 @@ def _handle_signals(stop: Callable[[], None]) -> None:
 
 async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event) -> None:
     async with bootstrap.running(settings) as addresses:
-        # Objects created at the start live to the end; the garbage collector can skip them.
+        # So do the objects created at the start.
         gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLD)
         _log.info("gateway_started", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
         ready.set()
         await stopped.wait()

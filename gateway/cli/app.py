@@ -3,6 +3,7 @@
 The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """
 
+import gc
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -33,8 +34,9 @@ app.add_typer(event_log.app, name="log")
 
 @app.callback()
 def begin(context: typer.Context) -> None:
-    """Deliver signals that arrived meanwhile, unless the command handles them itself."""
+    """Undo what was for the import only: signals were held, and no garbage collected. `serve` does so itself, later."""
     if context.invoked_subcommand != serve.__name__:
+        gc.enable()
         release(*TAKEN)
 
 
