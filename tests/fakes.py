@@ -15,6 +15,7 @@ from gateway.ports import (
     EventDamagedError,
     EventKind,
     LogBounds,
+    Payloads,
     Read,
     Scope,
     StoredEvent,
@@ -166,6 +167,9 @@ class FakeEventLog:
         bounds = self._bounds
         await self._turn()
         return Read(found, through, bounds)
+
+    async def read_payloads(self, after: int, limit: int, issuer_id: str) -> Payloads:
+        return Payloads.of(await self.read(after, limit), lambda event: event.issuer_id == issuer_id)
 
     async def skip(self, sequence: int) -> bool:
         await self._reach()

@@ -4,12 +4,21 @@ The numbers of a row are combined by SQLite when it is read, and by `checksum` w
 Python would take a quarter of the time of a read.
 """
 
+from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
 from gateway.ports import Event
 
-__all__ = ["CHECKED_COLUMNS", "NUMBERS", "checksum", "checksum_of_row", "checksum_of_subscription"]
+__all__ = [
+    "CHECKED_COLUMNS",
+    "NUMBERS",
+    "checksum",
+    "checksum_of_row",
+    "checksum_of_subscription",
+    "checksum_seed",
+    "payload_checksum",
+]
 
 _PRIME: Final = 4_294_967_291
 """The largest prime below 2**32, so that a change of any one number changes the result."""
@@ -38,6 +47,20 @@ def checksum_of_row(
     """
     texts = f"{issuer_id}{subject_id}{operation_id}{consumer_id}{state}".encode()
     return crc32(payload, crc32(texts, numbers))
+
+
+def payload_checksum(sequence: int, event: Event) -> int:
+    """Return the second checksum to store with an event: CRC-32 over its position, its issuer and its bytes.
+
+    Who needs no more of an event than these, reads and checks it in half of the time.
+    """
+    return crc32(event.payload, checksum_seed(event.issuer_id) ^ sequence)
+
+
+@lru_cache(maxsize=64)
+def checksum_seed(issuer_id: str) -> int:
+    """Return what the `payload_checksum` of an issuer's events have in common."""
+    return crc32(issuer_id.encode())
 
 
 def checksum_of_subscription(*values: str | int) -> int:

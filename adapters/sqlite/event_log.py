@@ -9,9 +9,10 @@ from adapters.sqlite.access import Access
 from adapters.sqlite.damage import DamagedSubscriptionError, KnownDamage
 from adapters.sqlite.database import Database
 from adapters.sqlite.key_value_store import estimate_bytes
+from adapters.sqlite.pages import read_page
 from gateway.aio.append_notifier import AppendNotifier
 from gateway.errors import Reason
-from gateway.ports import Event, EventDamagedError, LogBounds, Read, Scope, StoredSubscription
+from gateway.ports import Event, EventDamagedError, LogBounds, Payloads, Read, Scope, StoredSubscription
 from gateway.settings import EventLogSettings
 
 __all__ = ["SqliteEventLog"]
@@ -84,6 +85,12 @@ class SqliteEventLog:
             through = found[-1].sequence if found else after
         # The bounds come after the read: what the read did not see was then not trimmed either.
         return Read(found, through, self._bounds())
+
+    async def read_payloads(self, after: int, limit: int, issuer_id: str) -> Payloads:
+        """As `read`, but return the payloads alone, and those of one issuer's events only."""
+        last = self._appends.last
+        page = await self._access.read(partial(read_page, after=after, limit=limit, last=last, issuer_id=issuer_id))
+        return Payloads(*page, self._bounds())
 
     async def skip(self, sequence: int) -> bool:
         """Record that watchers may pass a damaged event; return False, without a change, if it is not damaged."""

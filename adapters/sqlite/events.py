@@ -6,14 +6,16 @@ from contextlib import closing
 from functools import cache
 from zlib import crc32
 
-from adapters.sqlite.checksums import NUMBERS, checksum
+from adapters.sqlite.checksums import NUMBERS, checksum, payload_checksum
 from adapters.sqlite.damage import DamagedEventError, is_corruption
 from gateway.ports import Event, LogBounds, StoredEvent
 
 __all__ = [
+    "MAX_READ_BYTES",
     "ROWS_PER_STATEMENT",
     "Appender",
     "damaged",
+    "first_missing",
     "indexed_between",
     "read",
     "read_bounds",
@@ -25,7 +27,7 @@ __all__ = [
 ROWS_PER_STATEMENT = 128
 """Maximum events that one statement adds."""
 
-_MAX_READ_BYTES = 1_048_576
+MAX_READ_BYTES = 1_048_576
 """Size of payloads after which a read ends: readers may hold them for long."""
 
 # The fields of `Event` in their order, in two parts around a column that is not among them.
@@ -56,10 +58,10 @@ _MAX_TIES = 16
 def _insert(rows: int) -> str:
     # OR ROLLBACK: with any other conflict clause SQLite keeps a statement journal for many rows, which costs more than
     # the insertion itself. A duplicate is no such conflict: ON CONFLICT skips its row.
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
     return (
-        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, {_LAST_COLUMNS}, checksum) "  # noqa: S608  placeholders
-        f"VALUES {values} "
+        f"INSERT OR ROLLBACK INTO event ({_COLUMNS}, latest_receive_time_ms, {_LAST_COLUMNS}, checksum, "  # noqa: S608  placeholders
+        f"payload_checksum) VALUES {values} "
         "ON CONFLICT (issuer_id, kind, subject_id, operation_id, operation_type, status, state) DO NOTHING"
     )
 
@@ -93,7 +95,8 @@ class Appender:
         for event in events:
             sequence += 1
             latest_ms = max(latest_ms, event.receive_time_ms)
-            values += (sequence, *event[:8], latest_ms, *event[8:], checksum(sequence, event))
+            checksums = checksum(sequence, event), payload_checksum(sequence, event)
+            values += (sequence, *event[:8], latest_ms, *event[8:], *checksums)
         before, self._latest_ms = self.last, latest_ms
         if self.connection.execute(_insert(len(events)), values).rowcount == len(events):
             self.last = sequence
@@ -116,7 +119,7 @@ def read(connection: sqlite3.Connection, after: int, limit: int, last: int) -> l
         DamagedEventError: The first one is damaged. Those before a damaged one are returned.
     """
     found, _ = _read(connection, "sequence > ?", (after,), limit, after)
-    missing = _first_missing(connection, after, found, last)
+    missing = first_missing(connection, after, [sequence for sequence, _ in found], last)
     if missing is not None:
         found = [stored for stored in found if stored.sequence < missing]
         if not found:
@@ -204,7 +207,7 @@ def _read_into(
             found.append(new(StoredEvent, (sequence, new(Event, fields))))
             after = sequence
             size += len(payload)
-            if size >= _MAX_READ_BYTES:
+            if size >= MAX_READ_BYTES:
                 return False
     return True
 
@@ -215,13 +218,13 @@ def damaged(connection: sqlite3.Connection, sequence: int) -> DamagedEventError:
     return DamagedEventError(sequence, is_skipped=row is not None)
 
 
-def _first_missing(connection: sqlite3.Connection, after: int, found: Sequence[StoredEvent], last: int) -> int | None:
+def first_missing(connection: sqlite3.Connection, after: int, found: Sequence[int], last: int) -> int | None:
     """Return the first event that an index has and the table has not; None if the read is complete."""
     if not found:
         if last <= after or last <= read_bounds(connection).trimmed_through:
             return None
         return min(indexed_between(connection, after, last), default=last)
-    through = found[-1].sequence
+    through = found[-1]
     (indexed,) = connection.execute(
         """
         SELECT count(*) FROM (
@@ -234,8 +237,7 @@ def _first_missing(connection: sqlite3.Connection, after: int, found: Sequence[S
     ).fetchone()
     if indexed <= len(found):
         return None
-    known = {stored.sequence for stored in found}
-    return min(indexed_between(connection, after, through) - known, default=None)
+    return min(indexed_between(connection, after, through).difference(found), default=None)
 
 
 def indexed_between(connection: sqlite3.Connection, after: int, through: int) -> set[int]:

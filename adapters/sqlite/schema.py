@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 _APPLICATION_ID = 0x44314C47
 """``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 6
+_SCHEMA_VERSION = 7
 """``PRAGMA user_version`` in the file's header."""
 
 SUBSCRIPTION_COLUMNS = "issuer_id, name, committed, commit_time_ms, fencing_token, stale_through"
@@ -63,7 +63,8 @@ _STATEMENTS = (
         latest_receive_time_ms INTEGER NOT NULL,
         payload BLOB NOT NULL,
         state TEXT NOT NULL DEFAULT '',
-        checksum INTEGER NOT NULL DEFAULT 0
+        checksum INTEGER NOT NULL DEFAULT 0,
+        payload_checksum INTEGER
     ) STRICT
     """,
     _IDENTITY_INDEX,
@@ -121,6 +122,11 @@ _FROM_VERSION_5 = (
     _SKIPPED_TABLE,
 )
 
+_FROM_VERSION_6 = (
+    # The rows are not rewritten: those without it are read by their other checksum, as before.
+    "ALTER TABLE event ADD COLUMN payload_checksum INTEGER",
+)
+
 
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Return whether the database is new."""
@@ -149,7 +155,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Migrate a log of an older version. Runs in the caller's transaction."""
     connection.create_function("checksum_of_row", 7, checksum_of_row, deterministic=True)
     connection.create_function("checksum_of_subscription", -1, checksum_of_subscription, deterministic=True)
-    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4, _FROM_VERSION_5)
+    changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4, _FROM_VERSION_5, _FROM_VERSION_6)
     version = _pragma(connection, "user_version")
     if version < _SCHEMA_VERSION:
         # It takes long for a large log, and the start waits for it.

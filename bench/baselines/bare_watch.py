@@ -25,7 +25,7 @@ from bench.clients.watching import WATCH
 from gateway.aio.sockets import join
 from gateway.bootstrap import logging as logs
 from gateway.notifications import batch_encoding
-from gateway.ports import Event, StoredEvent
+from gateway.ports import Event
 from gateway.settings import Settings, load
 from issuer.notification.v1 import messages_pb2 as notification
 
@@ -52,7 +52,7 @@ class _Stage:
     async def append(self, event: Event) -> bool:
         # The gateway's way to make a response out of bytes, with a cursor that cannot be resumed.
         place = len(self._parts)
-        self.put([batch_encoding.batch(_LOG_ID, [StoredEvent(place, event)], place, b"")])
+        self.put([batch_encoding.batch(_LOG_ID, (place,), (event.payload,), place, b"")])
         return True
 
     async def watch(self, request: notification.WatchNotificationsRequest, context: Any) -> None:

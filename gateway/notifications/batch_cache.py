@@ -4,13 +4,15 @@ Watchers at the end of the event log are at the same few positions, and most hav
 batches, byte for byte.
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from gateway.notifications import batch_encoding
 from gateway.notifications.filter import Predicate
-from gateway.ports import StoredEvent
+from gateway.ports import Payloads
 
 __all__ = ["Batch", "BatchCache", "Batches", "Selection"]
 
@@ -61,32 +63,25 @@ class BatchCache:
         """Return the cached batches of events after a sequence; None if there are none."""
         return self._cached.get((after, selection))
 
-    def make(self, after: int, selection: Selection, events: Iterable[StoredEvent], through: int) -> Batches:
-        """Make and cache the batches of all events after a sequence through another one."""
-        wanted = [stored for stored in events if selection.wants(stored.event)]
-        made = Batches([self._batch(part, wanted, through, selection) for part in _parts(wanted, selection)], through)
-        if through > after:
+    def make(self, after: int, selection: Selection, read: Payloads) -> Batches:
+        """Make and cache the batches of what was read after a sequence."""
+        made = Batches(list(self._batches(selection, read)), read.through)
+        if read.through > after:
             self._cached[after, selection] = made
             if len(self._cached) > _MAX_ENTRIES:
                 self._cached.popitem(last=False)
         return made
 
-    def _batch(
-        self, part: Sequence[StoredEvent], wanted: Sequence[StoredEvent], through: int, selection: Selection
-    ) -> Batch:
-        position = through if part[-1] is wanted[-1] else part[-1].sequence
-        return Batch(len(part), batch_encoding.batch(self._log_id, part, position, selection.watcher_fields))
-
-
-def _parts(events: Iterable[StoredEvent], selection: Selection) -> Iterator[list[StoredEvent]]:
-    part: list[StoredEvent] = []
-    size = 0
-    for stored in events:
-        length = len(stored.event.payload)
-        if part and (len(part) == selection.max_batch_size or size + length > _BATCH_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(stored)
-        size += length
-    if part:
-        yield part
+    def _batches(self, selection: Selection, read: Payloads) -> Iterator[Batch]:
+        sequences, payloads, through, _ = read
+        start = 0
+        while start < len(sequences):
+            some = payloads[start : start + selection.max_batch_size]
+            size = max(1, bisect_right(list(accumulate(map(len, some))), _BATCH_BYTES))
+            end = start + size
+            position = through if end == len(sequences) else sequences[end - 1]
+            content = batch_encoding.batch(
+                self._log_id, sequences[start:end], some[:size], position, selection.watcher_fields
+            )
+            yield Batch(size, content)
+            start = end

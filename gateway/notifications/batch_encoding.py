@@ -4,11 +4,12 @@ A serialised message may have its fields in any order and in any number of piece
 "Last one wins"). So a notification's cursor is appended to its stored bytes, and a batch is a concatenation of entries.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 from gateway.notifications import cursor
-from gateway.ports import StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
 
 __all__ = ["batch", "watcher_fields"]
@@ -20,8 +21,6 @@ def _tag(message: type[notification.Notification] | type[notification.WatchNotif
     return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | _LENGTH_DELIMITED)
 
 
-# Cached because most notifications are of similar lengths.
-@lru_cache(maxsize=1024)
 def _varint(value: int) -> bytes:
     encoded = bytearray()
     while value > 0x7F:  # noqa: PLR2004 (seven bits a byte, protobuf encoding, "Base 128 varints")
@@ -46,26 +45,36 @@ def watcher_fields(role: "notification.WatcherRole.ValueType", fencing_token: in
     return notification.WatchNotificationsResponse(role=role, fencing_token=fencing_token).SerializeToString()
 
 
-def batch(log_id: str, events: Iterable[StoredEvent], after: int, fields: bytes) -> bytes:
+def batch(log_id: str, sequences: Sequence[int], payloads: Sequence[bytes], after: int, fields: bytes) -> bytes:
     """Return the serialised `WatchNotificationsResponse`.
 
     Args:
         log_id: The id of the events' log.
-        events: The events of the batch; none for a heartbeat.
+        sequences: The positions of the batch's events, in order; none for a heartbeat.
+        payloads: Their bytes, as many.
         after: The sequence for the batch's cursor.
         fields: The result of `watcher_fields`.
     """
     parts: list[bytes] = []
-    prefix = cursor.prefix(log_id)
-    length, tag, tail_length = 0, b"", 0
-    for sequence, event in events:
-        # As `cursor.encode`, whose call would take a fifth of all this.
-        position, payload = f"{prefix}{sequence}".encode(), event.payload
-        if len(position) != length:
-            length = len(position)
-            tag = _NOTIFICATION_CURSOR + _varint(length)
-            tail_length = len(tag) + length
-        parts += (_BATCH_NOTIFICATION, _varint(len(payload) + tail_length), payload, tag, position)
+    prefix = cursor.prefix(log_id).encode()
+    start = 0
+    while start < len(sequences):
+        # Those whose cursors are of the same length. Their loops run in C: in Python they would take twice as long.
+        digits = len(str(sequences[start]))
+        end = bisect_left(sequences, 10**digits, start)
+        before_digits = _NOTIFICATION_CURSOR + _varint(len(prefix) + digits) + prefix
+        some = payloads[start:end]
+        heads = map(_head, map((len(before_digits) + digits).__add__, map(len, some)))
+        tails = map((before_digits.replace(b"%", b"%%") + b"%d").__mod__, sequences[start:end])
+        parts += chain.from_iterable(zip(heads, some, tails, strict=True))
+        start = end
     position = cursor.encode(log_id, after).encode()
     parts += (_BATCH_CURSOR, _varint(len(position)), position, fields)
     return b"".join(parts)
+
+
+# Cached because most notifications are of similar lengths.
+@lru_cache(maxsize=1024)
+def _head(length: int) -> bytes:
+    """Return what comes before a notification of a length, its cursor included."""
+    return _BATCH_NOTIFICATION + _varint(length)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from gateway.ports import Event, EventKind, Scope
 from issuer.notification.v1 import messages_pb2 as notification
 
-__all__ = ["Predicate", "predicate", "scope"]
+__all__ = ["Predicate", "predicate", "scope", "takes_all"]
 
 Predicate = Callable[[Event], bool]
 
@@ -52,6 +52,11 @@ def scope(issuer_id: str, wanted: notification.NotificationFilter) -> Scope:
     # A consumer operation has the consumer as its subject.
     subjects = frozenset(wanted.card_ids if kind == EventKind.THREE_DS_OPERATION else wanted.consumer_ids)
     return Scope(issuer_id, kind, next(iter(subjects)) if len(subjects) == 1 else None)
+
+
+def takes_all(wanted: notification.NotificationFilter) -> bool:
+    """Return whether all of the issuer's events pass the `predicate`."""
+    return not wanted.ByteSize()
 
 
 def _kinds(wanted: notification.NotificationFilter) -> Mapping[int, _OperationFilter]:

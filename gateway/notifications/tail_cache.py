@@ -7,7 +7,7 @@ the window reads the log itself.
 import asyncio
 from bisect import bisect_right
 
-from gateway.ports import EventDamagedError, EventLog, LogBounds, Read, Scope, StoredEvent
+from gateway.ports import EventDamagedError, EventLog, LogBounds, Payloads, Read, Scope, StoredEvent
 
 __all__ = ["TailCache"]
 
@@ -43,6 +43,22 @@ class TailCache:
 
         Events from the window ignore the scope.
         """
+        if not await self._reach(after):
+            return await self._log.read(after, limit, scope)
+        return self._read(after, limit)
+
+    async def read_payloads(self, after: int, limit: int, issuer_id: str) -> Payloads:
+        """As `read`, but the payloads alone, and those of one issuer's events only."""
+        if not await self._reach(after):
+            return await self._log.read_payloads(after, limit, issuer_id)
+        return Payloads.of(self._read(after, limit), lambda event: event.issuer_id == issuer_id)
+
+    def _read(self, after: int, limit: int) -> Read:
+        found = self._find(after, limit)
+        return Read(found, found[-1].sequence if found else after, self._bounds)
+
+    async def _reach(self, after: int) -> bool:
+        """Fill the window for a reader at its end. Returns whether it has what follows, if anything does."""
         if self._after == _NOT_STARTED:
             bounds = await self._log.bounds()
             # The first of several readers decides: the window may hold events already.
@@ -63,10 +79,7 @@ class TailCache:
             # All readers continue at once. If the filling one failed or was cancelled, one of them fills again.
             await self._filling.wait()
         # Only now, because the window may have moved while this waited.
-        if after < self._after:
-            return await self._log.read(after, limit, scope)
-        found = self._find(after, limit)
-        return Read(found, found[-1].sequence if found else after, self._bounds)
+        return after >= self._after
 
     def _restart(self, after: int) -> None:
         self._after = after

@@ -14,7 +14,7 @@ from gateway.notifications.filter import Predicate
 from gateway.notifications.start import Start
 from gateway.notifications.subscriptions import Subscriptions
 from gateway.notifications.tail_cache import TailCache
-from gateway.ports import EventDamagedError, EventLog, Scope, SubscriptionLeases
+from gateway.ports import EventDamagedError, EventLog, Payloads, Scope, SubscriptionLeases
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 
@@ -35,6 +35,8 @@ class Watch:
     heartbeat_seconds: float
     scope: Scope | None = None
     """A superset of what `wants` accepts; None for everything."""
+    whole_issuer: str | None = None
+    """The issuer, if `wants` accepts all of its events; None otherwise."""
 
 
 class _Epoch:
@@ -46,7 +48,7 @@ class _Epoch:
         self.batches = BatchCache(log.log_id)
 
     def heartbeat(self, after: int, watcher_fields: bytes) -> bytes:
-        return batch_encoding.batch(self.log_id, (), after, watcher_fields)
+        return batch_encoding.batch(self.log_id, (), (), after, watcher_fields)
 
 
 class Watchers:
@@ -132,7 +134,7 @@ class Watchers:
         while True:
             self._check_open()
             self._check_epoch(epoch)
-            found = epoch.batches.find(after, selection) or await self._batches(epoch, after, selection, watch.scope)
+            found = epoch.batches.find(after, selection) or await self._batches(epoch, after, selection, watch)
             for size, message in found.batches:
                 self.delivered_count += size
                 yield message
@@ -146,17 +148,20 @@ class Watchers:
                 yield epoch.heartbeat(after, fields)
                 silent_since = clock()
 
-    async def _batches(self, epoch: _Epoch, after: int, selection: Selection, scope: Scope | None) -> Batches:
+    async def _batches(self, epoch: _Epoch, after: int, selection: Selection, watch: Watch) -> Batches:
         try:
-            events, through, bounds = await epoch.tail.read(after, _READ_SIZE, scope)
+            if watch.whole_issuer is None:
+                found = Payloads.of(await epoch.tail.read(after, _READ_SIZE, watch.scope), watch.wants)
+            else:
+                found = await epoch.tail.read_payloads(after, _READ_SIZE, watch.whole_issuer)
         except EventDamagedError as error:
             self._check_epoch(epoch)
             if error.is_skipped:
                 raise cursor.left_out(error.sequence, epoch.log_id) from error
             raise
         self._check_epoch(epoch)
-        cursor.check_kept(after, epoch.log_id, bounds)
-        return epoch.batches.find(after, selection) or epoch.batches.make(after, selection, events, through)
+        cursor.check_kept(after, epoch.log_id, found.bounds)
+        return epoch.batches.find(after, selection) or epoch.batches.make(after, selection, found)
 
     def _epoch(self) -> _Epoch:
         if self._latest_epoch.log_id != self._log.log_id:

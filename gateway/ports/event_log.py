@@ -1,6 +1,6 @@
 """The event log: the card platform's notifications, in order, kept until retention removes them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple, Protocol, Self, TypeAlias
@@ -16,6 +16,7 @@ __all__ = [
     "EventKind",
     "EventLog",
     "LogBounds",
+    "Payloads",
     "Read",
     "Scope",
     "StoredEvent",
@@ -130,6 +131,27 @@ class Read(NamedTuple):
     requested position."""
 
 
+class Payloads(NamedTuple):
+    """Result of a read for someone who wants only what is sent."""
+
+    sequences: Sequence[int]
+    """The wanted events' positions, in order."""
+    payloads: Sequence[bytes]
+    """Their bytes, as many."""
+    through: int
+    """See `Read.through`."""
+    bounds: LogBounds
+    """See `Read.bounds`."""
+
+    @classmethod
+    def of(cls, read: Read, wants: Callable[[Event], bool]) -> Self:
+        """Return the payloads of those events that are wanted."""
+        wanted = [stored for stored in read.events if wants(stored.event)]
+        return cls(
+            [sequence for sequence, _ in wanted], [event.payload for _, event in wanted], read.through, read.bounds
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class StoredSubscription:
     """A named subscription."""
@@ -231,6 +253,19 @@ class EventLog(Appendable, Protocol):
 
         Raises:
             EventDamagedError: The first of them is damaged. A read ends before one that is not the first.
+        """
+        ...
+
+    async def read_payloads(self, after: int, limit: int, issuer_id: str) -> Payloads:
+        """As `read`, but return the payloads alone, and those of one issuer's events only.
+
+        Args:
+            after: Position to read after.
+            limit: Maximum number of events to read; fewer may be the issuer's.
+            issuer_id: The issuer.
+
+        Raises:
+            EventDamagedError: The first of them, whosever it was, is damaged.
         """
         ...
 

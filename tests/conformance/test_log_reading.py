@@ -53,6 +53,38 @@ async def test_a_read_of_large_events_is_small_enough_to_be_held_and_nothing_get
     assert found == events
 
 
+async def test_a_read_of_payloads_has_those_of_one_issuer_and_passes_the_others(log: EventLog) -> None:
+    events = [
+        an_event(number, payload=bytes([number]))._replace(issuer_id=ISSUER if number % 3 else "ISSUER0002")
+        for number in range(20)
+    ]
+    for event in events:
+        await log.append(event)
+
+    found = await log.read_payloads(3, 10, ISSUER)
+
+    assert list(found.sequences) == [5, 6, 8, 9, 11, 12]
+    assert [bytes([sequence - 1]) for sequence in found.sequences] == list(found.payloads)
+    assert (found.through, found.bounds) == (13, LogBounds(0, 20))
+    for after, issuer_id, through in ((0, "ISSUER0003", 10), (12, "ISSUER0003", 20), (20, ISSUER, 20)):
+        nothing = await log.read_payloads(after, 10, issuer_id)
+        assert (list(nothing.sequences), list(nothing.payloads), nothing.through) == ([], [], through)
+
+
+async def test_a_read_of_large_payloads_is_as_small_as_that_of_their_events(log: EventLog) -> None:
+    for number in range(20):
+        await log.append(an_event(number, payload=bytes([number]) * 200_000))
+
+    after = 0
+    while (read := await log.read_payloads(after, 1000, ISSUER)).payloads:
+        stored = (await log.read(after, 1000)).events
+        assert list(read.sequences) == [sequence for sequence, _ in stored]
+        assert list(read.payloads) == [event.payload for _, event in stored]
+        after = read.through
+
+    assert after == 20
+
+
 async def test_an_event_that_is_larger_than_others_together_is_read_alone(log: EventLog) -> None:
     large = an_event(2, payload=bytes(900_000))
     await append_all(log, [an_event(1)])

@@ -19,7 +19,7 @@ from adapters.nats.jetstream.jetstream import EXPECTED_LAST, JetStreamError, is_
 from adapters.nats.jetstream.lineage import Lineage
 from adapters.nats.jetstream.streams import Names
 from gateway.aio.append_notifier import AppendNotifier
-from gateway.ports import Event, EventDamagedError, LogBounds, Read, Scope, StoredSubscription
+from gateway.ports import Event, EventDamagedError, LogBounds, Payloads, Read, Scope, StoredSubscription
 
 __all__ = ["NatsEventLog"]
 
@@ -132,6 +132,10 @@ class NatsEventLog:
             # The announced event does not exist.
             self._hinted = 0
         return Read(events, through, LogBounds(self._trimmed_through, self._appends.last))
+
+    async def read_payloads(self, after: int, limit: int, issuer_id: str) -> Payloads:
+        """As `read`, but return the payloads alone, and those of one issuer's events only."""
+        return Payloads.of(await self.read(after, limit), lambda event: event.issuer_id == issuer_id)
 
     @property
     def damage(self) -> Collection[str]:

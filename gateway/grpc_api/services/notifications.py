@@ -11,7 +11,7 @@ from gateway.formats.page_tokens import PageTokens
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.grpc_api.interceptors.context import caller_identity
 from gateway.notifications import cursor
-from gateway.notifications.filter import predicate, scope
+from gateway.notifications.filter import predicate, scope, takes_all
 from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
 from gateway.ports import EventLog, LogBounds, StoredSubscription
@@ -46,6 +46,7 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             max_batch_size=request.max_batch_size or _DEFAULT_BATCH_SIZE,
             heartbeat_seconds=_heartbeat_seconds(request),
             scope=scope(issuer_id, request.filter),
+            whole_issuer=issuer_id if takes_all(request.filter) else None,
         )
         messages = (
             self._watchers.watch_subscription(watch, issuer_id, request.subscription)

@@ -42,6 +42,14 @@ async def read_on(log: SqliteEventLog, found: list[StoredEvent], limit: int = 10
         found += events
 
 
+async def read_payloads_on(log: SqliteEventLog, found: list[tuple[int, bytes]], limit: int = 100) -> None:
+    """As `read_on`, but what is sent to a watcher of all of the issuer's."""
+    after = found[-1][0] if found else 0
+    while (read := await log.read_payloads(after, limit, ISSUER)).through > after:
+        found += zip(read.sequences, read.payloads, strict=True)
+        after = read.through
+
+
 CHANGES = [
     "UPDATE event SET payload = CAST(substr(payload, 2) AS BLOB) WHERE sequence = 5",
     "UPDATE event SET issuer_id = 'ISSUER0002' WHERE sequence = 5",
@@ -83,6 +91,52 @@ async def test_an_event_that_was_changed_is_not_served_and_those_before_it_are(p
     assert is_new, "the others are as good as before"
 
 
+PAYLOAD_CHANGES = [
+    CHANGES[0],
+    CHANGES[1],
+    CHANGES[-1],
+    "UPDATE event SET payload = CAST(payload AS TEXT) WHERE sequence = 5",
+    "UPDATE event SET issuer_id = CAST(issuer_id AS BLOB) WHERE sequence = 5",
+    "UPDATE event SET issuer_id = CAST(x'ff' AS TEXT) WHERE sequence = 5",
+]
+
+
+@pytest.mark.parametrize("statement", PAYLOAD_CHANGES)
+async def test_a_payload_that_was_changed_is_not_sent_and_those_before_it_are(path: Path, statement: str) -> None:
+    async with opened(path) as log:
+        await append_all(log, [event(number) for number in range(1, 10)])
+    with closing(sqlite3.connect(path)) as other:
+        # A disk does not know the types of columns.
+        other.execute("PRAGMA writable_schema = 1")
+        other.execute("UPDATE sqlite_schema SET sql = replace(sql, ' STRICT', '') WHERE name = 'event'")
+        other.commit()
+    change(path, statement)
+
+    async with opened(path) as log:
+        found: list[tuple[int, bytes]] = []
+        with pytest.raises(EventDamagedError) as raised:
+            await read_payloads_on(log, found)
+
+    expected = 10 if "sequence = 10" in statement else 5
+    assert [sequence for sequence, _ in found] == [each for each in range(1, expected) if each != 5 or expected == 5]
+    assert raised.value.sequence == expected
+    assert list(log.damaged_events) == [f"notification {expected}"]
+
+
+async def test_a_payload_is_sent_as_long_as_one_of_its_checksums_says_so(path: Path) -> None:
+    async with opened(path) as log:
+        await append_all(log, [event(number) for number in range(1, 10)])
+    change(path, "UPDATE event SET payload_checksum = payload_checksum + 1 WHERE sequence = 5")
+    change(path, "UPDATE event SET payload_checksum = NULL WHERE sequence = 6")
+    change(path, "UPDATE event SET checksum = checksum + 1 WHERE sequence = 8")
+
+    async with opened(path) as log:
+        found: list[tuple[int, bytes]] = []
+        await read_payloads_on(log, found, limit=2)
+        assert [sequence for sequence, _ in found] == list(range(1, 10))
+        assert not log.damage
+
+
 def forget(path: Path, sequence: int) -> None:
     """Remove a row from its table and not from the indices, as a flipped number of cells does."""
     indices = "type = 'index' AND tbl_name = 'event'"
@@ -106,6 +160,10 @@ async def test_an_event_that_has_vanished_is_noticed_wherever_it_was(path: Path,
         found: list[StoredEvent] = []
         with pytest.raises(EventDamagedError) as raised:
             await read_on(log, found)
+        payloads: list[tuple[int, bytes]] = []
+        with pytest.raises(EventDamagedError):
+            await read_payloads_on(log, payloads)
+        assert [stored for stored, _ in payloads] == list(range(1, sequence))
         assert await log.append(event(10, time_ms=10))
         assert (await log.bounds()).last == 10, "no position is given away twice"
 
@@ -149,6 +207,7 @@ async def test_the_events_of_a_log_of_an_earlier_version_get_their_checksums(pat
         old.executescript("""
             DROP TABLE skipped_event;
             ALTER TABLE event DROP COLUMN checksum;
+            ALTER TABLE event DROP COLUMN payload_checksum;
             ALTER TABLE subscription DROP COLUMN checksum;
             PRAGMA user_version = 5;
         """)
@@ -156,6 +215,7 @@ async def test_the_events_of_a_log_of_an_earlier_version_get_their_checksums(pat
     with capture_logs() as logged:
         async with opened_storage(path) as storage:
             assert await numbers(storage.log) == list(range(1, 10))
+            assert len((await storage.log.read_payloads(0, 100, ISSUER)).payloads) == 9
             assert await storage.find_damage() == Damage([], [], [])
         async with opened_storage(path):
             assert [line["event"] for line in logged] == ["event_log_migration_started"]
@@ -268,6 +328,11 @@ async def _is_noticed(path: Path, stored: list[StoredEvent], subscriptions: Sequ
             except GatewayError:
                 is_noticed = True
                 assert found == stored[: len(found)], path
+            payloads: list[tuple[int, bytes]] = []
+            with suppress(GatewayError):
+                await read_payloads_on(log, payloads)
+                assert len(payloads) == len(stored), path
+            assert payloads == [(each.sequence, each.event.payload) for each in stored[: len(payloads)]], path
             with suppress(GatewayError):
                 listed = await log.list_subscriptions()
                 assert set(listed) <= set(subscriptions), path

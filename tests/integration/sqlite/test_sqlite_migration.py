@@ -120,7 +120,7 @@ async def test_a_migrated_log_looks_like_a_new_one(path: Path, tmp_path: Path) -
             pass
 
     assert schema_of(path) == schema_of(new)
-    assert schema_of(new)["version"] == 6
+    assert schema_of(new)["version"] == 7
 
 
 async def test_a_log_of_version_4_knows_its_duplicates_and_takes_later_states(path: Path, tmp_path: Path) -> None:
@@ -142,6 +142,7 @@ def _back_to_version_4(database: sqlite3.Connection) -> None:
         DROP INDEX event_identity;
         DROP TABLE skipped_event;
         ALTER TABLE event DROP COLUMN checksum;
+        ALTER TABLE event DROP COLUMN payload_checksum;
         ALTER TABLE event DROP COLUMN state;
         ALTER TABLE subscription DROP COLUMN checksum;
         CREATE UNIQUE INDEX event_identity ON event (issuer_id, kind, subject_id, operation_id);
@@ -178,7 +179,7 @@ async def test_a_migration_that_is_killed_halfway_leaves_version_1(path: Path) -
         [sys.executable, "-c", MIGRATE_AND_DIE, str(path)], check=False, capture_output=True, text=True, timeout=30
     )
 
-    assert (died.returncode, died.stdout.splitlines()[-1:]) == (-9, ["6"]), died.stderr
+    assert (died.returncode, died.stdout.splitlines()[-1:]) == (-9, ["7"]), died.stderr
     assert schema_of(path) == before
     assert before["version"] == 1
     async with opened(path) as log:

@@ -116,7 +116,7 @@ async def test_a_file_that_is_no_log_stays_as_it_is(path: Path, make: Callable[[
 
 
 @pytest.mark.parametrize(
-    ("change", "mistake"), [("PRAGMA user_version = 7", "newer version"), ("DELETE FROM meta", "lost its identity")]
+    ("change", "mistake"), [("PRAGMA user_version = 8", "newer version"), ("DELETE FROM meta", "lost its identity")]
 )
 async def test_a_log_of_a_newer_version_or_without_identity_is_refused(path: Path, change: str, mistake: str) -> None:
     async with opened(path):

@@ -14,7 +14,7 @@ from adapters.d1.callbacks.fields import Fields
 from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation, state_text
 from gateway.formats.json_input import MAX_LEVELS
 from gateway.notifications import batch_encoding
-from gateway.ports import Event, EventKind, StoredEvent
+from gateway.ports import Event, EventKind
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
@@ -320,7 +320,7 @@ def delivered(operation: threeds.ThreeDSOperation) -> threeds.ThreeDSOperation:
         payload=taken.SerializeToString(),
     )
     sent = batch_encoding.batch(
-        "0a1b2c3d", [StoredEvent(1, event)], 1, batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
+        "0a1b2c3d", [1], [event.payload], 1, batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE)
     )
     (received,) = notification.WatchNotificationsResponse.FromString(sent).notifications
     return received.three_ds_operation

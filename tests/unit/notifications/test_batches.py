@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.notifications import batch_encoding, cursor
 from gateway.notifications.batch_cache import BatchCache, Selection
 from gateway.notifications.filter import Predicate, predicate
-from gateway.ports import StoredEvent
+from gateway.ports import LogBounds, Payloads, Read, StoredEvent
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import operation_pb2 as threeds
 from tests.fakes import ISSUER, an_event
@@ -22,13 +22,14 @@ def everything() -> Predicate:
     return predicate(ISSUER, notification.NotificationFilter())
 
 
-def stored(first: int, last: int, card: str = "card-a") -> list[StoredEvent]:
-    return [StoredEvent(number, an_event(number, card_id=card)) for number in range(first, last + 1)]
+def stored(first: int, last: int) -> Payloads:
+    numbers = range(first, last + 1)
+    return Payloads(numbers, [an_event(number).payload for number in numbers], last, LogBounds(0, last))
 
 
 def test_watchers_share_batches_if_they_want_the_same_position_filter_size_and_token() -> None:
     cache = BatchCache(LOG_ID)
-    made = cache.make(0, Selection(everything(), 100, ACTIVE), stored(1, 3), 3)
+    made = cache.make(0, Selection(everything(), 100, ACTIVE), stored(1, 3))
     fenced = batch_encoding.watcher_fields(notification.WATCHER_ROLE_ACTIVE, 7)
 
     assert cache.find(0, Selection(everything(), 100, ACTIVE)) is made
@@ -41,7 +42,7 @@ def test_watchers_share_batches_if_they_want_the_same_position_filter_size_and_t
 def test_an_empty_read_is_not_cached_as_more_may_follow() -> None:
     cache = BatchCache(LOG_ID)
 
-    cache.make(3, Selection(everything(), 100, ACTIVE), [], 3)
+    cache.make(3, Selection(everything(), 100, ACTIVE), stored(4, 3))
 
     assert cache.find(3, Selection(everything(), 100, ACTIVE)) is None
 
@@ -51,7 +52,7 @@ def test_old_batches_are_evicted_for_new_ones() -> None:
     wanted = Selection(everything(), 100, ACTIVE)
 
     for number in range(1, 101):
-        cache.make(number - 1, wanted, stored(number, number), number)
+        cache.make(number - 1, wanted, stored(number, number))
 
     kept = [place for place in range(100) if cache.find(place, wanted)]
     assert kept == list(range(92, 100))
@@ -61,8 +62,9 @@ def test_old_batches_are_evicted_for_new_ones() -> None:
 def test_batches_hold_in_order_what_is_wanted_and_their_cursors_join(cards: list[str], most: int) -> None:
     events = [StoredEvent(number, an_event(number, card_id=card)) for number, card in enumerate(cards, start=1)]
     through = len(events) + 2
+    read = Read(events, through, LogBounds(0, through))
 
-    batches = BatchCache(LOG_ID).make(0, Selection(only("card-a"), most, ACTIVE), events, through)
+    batches = BatchCache(LOG_ID).make(0, Selection(only("card-a"), most, ACTIVE), Payloads.of(read, only("card-a")))
     messages = [notification.WatchNotificationsResponse.FromString(each.content) for each in batches.batches]
 
     expected = [f"op-{number}" for number, card in enumerate(cards, start=1) if card == "card-a"]
@@ -96,16 +98,15 @@ def notifications(draw: st.DrawFn) -> notification.Notification:
     return made
 
 
-def with_payload(sequence: int, payload: bytes) -> StoredEvent:
-    return StoredEvent(sequence, an_event(1)._replace(payload=payload))
-
-
 @given(
     made=st.lists(notifications(), max_size=8),
     start=st.integers(0, 2**62),
     beyond=st.integers(0, 1000),
     role=st.sampled_from(ROLES),
     fencing_token=st.integers(0, 2**64 - 1),
+)
+@example(  # Cursors of different lengths.
+    made=[notification.Notification()] * 4, start=97, beyond=0, role=notification.WATCHER_ROLE_ACTIVE, fencing_token=0
 )
 @example(made=[], start=0, beyond=7, role=notification.WATCHER_ROLE_STANDBY, fencing_token=0)  # A heartbeat.
 def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
@@ -115,27 +116,28 @@ def test_the_bytes_of_a_batch_are_those_of_the_message_they_stand_for(
     role: "notification.WatcherRole.ValueType",
     fencing_token: int,
 ) -> None:
-    events = [with_payload(start + place, each.SerializeToString()) for place, each in enumerate(made, start=1)]
+    sequences = range(start + 1, start + 1 + len(made))
+    payloads = [each.SerializeToString() for each in made]
     last = start + len(made) + beyond
     expected = notification.WatchNotificationsResponse(
         cursor=cursor.encode(LOG_ID, last), role=role, fencing_token=fencing_token
     )
-    for event, each in zip(events, made, strict=True):
+    for sequence, each in zip(sequences, made, strict=True):
         added = expected.notifications.add()
         added.CopyFrom(each)
-        added.cursor = cursor.encode(LOG_ID, event.sequence)
+        added.cursor = cursor.encode(LOG_ID, sequence)
 
-    sent = batch_encoding.batch(LOG_ID, events, last, batch_encoding.watcher_fields(role, fencing_token))
+    sent = batch_encoding.batch(LOG_ID, sequences, payloads, last, batch_encoding.watcher_fields(role, fencing_token))
 
     assert notification.WatchNotificationsResponse.FromString(sent) == expected
-    assert all(event.event.payload in sent for event in events)
+    assert all(payload in sent for payload in payloads)
 
 
 def test_a_payload_keeps_fields_that_this_version_does_not_know() -> None:
     unknown = bytes([0xFA, 0x07, 0x03]) + b"new"  # field 127, three bytes
     payload = an_event(1).payload + unknown
 
-    sent = batch_encoding.batch(LOG_ID, [with_payload(1, payload)], 1, ACTIVE)
+    sent = batch_encoding.batch(LOG_ID, [1], [payload], 1, ACTIVE)
 
     (received,) = notification.WatchNotificationsResponse.FromString(sent).notifications
     assert received.three_ds_operation.operation_id == "op-1"
@@ -147,7 +149,7 @@ def test_a_payload_of_any_length_is_framed() -> None:
         text = "x" * length
         payload = notification.Notification(correlation_id=text).SerializeToString()
 
-        sent = batch_encoding.batch(LOG_ID, [with_payload(1, payload)] * 2, 1, ACTIVE)
+        sent = batch_encoding.batch(LOG_ID, [1, 2], [payload] * 2, 2, ACTIVE)
 
         received = notification.WatchNotificationsResponse.FromString(sent)
         assert [each.correlation_id for each in received.notifications] == [text, text]

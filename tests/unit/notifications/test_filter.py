@@ -1,7 +1,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.notifications.filter import predicate, scope
+from gateway.notifications.filter import predicate, scope, takes_all
 from gateway.ports import Event, EventKind, Scope
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
@@ -142,3 +142,15 @@ def test_who_asks_for_the_same_gets_the_same_test_and_who_asks_for_something_els
 
     assert asked(ISSUER, "card-a") is asked(ISSUER, "card-a")
     assert len({asked(), asked(ISSUER, "card-a"), asked(ISSUER, "card-b"), asked("ISSUER0002", "card-a")}) == 4
+
+
+def test_only_a_filter_that_names_nothing_takes_all() -> None:
+    assert takes_all(Filter())
+    for wanted in (
+        Filter(card_ids=["card-a"]),
+        Filter(consumer_ids=["consumer-a"]),
+        Filter(operation_ids=["op-1"]),
+        Filter(three_ds_operations=OfThreeDS()),
+        Filter(consumer_operations=OfConsumers()),
+    ):
+        assert not takes_all(wanted), wanted

@@ -94,6 +94,24 @@ async def test_who_lags_and_has_a_scope_skips_the_rest_and_goes_on_in_the_window
     assert [stored.sequence for stored in (await tail.read(102, 50, scope)).events] == [103]
 
 
+@pytest.mark.parametrize("history", [0, 5])
+async def test_the_payloads_of_an_issuer_are_given_out_from_history_or_the_window(history: int) -> None:
+    log = a_log_of(0)
+    events = [an_event(number, issuer_id=ISSUER if number % 2 else "ISSUER0002") for number in range(1, 6)]
+    for event in events[:history]:
+        log.put(event)
+    tail = TailCache(log)
+    await read(tail, history)
+    for event in events[history:]:
+        log.put(event)
+
+    found = await tail.read_payloads(1, 10, ISSUER)
+    end = await tail.read_payloads(3, 1, ISSUER)
+
+    assert (found.sequences, found.payloads, found.through) == ([3, 5], [events[2].payload, events[4].payload], 5)
+    assert (end.sequences, end.payloads, end.through) == ([], [], 4)
+
+
 async def test_readers_that_begin_together_agree_where_the_window_begins() -> None:
     class LogWithOneLateAnswer(FakeEventLog):
         delay: asyncio.Event | None = None

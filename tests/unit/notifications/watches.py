@@ -56,7 +56,13 @@ def a_watch(
 ) -> Watch:
     """Ask for everything of the issuer, unless told otherwise."""
     everything = predicate(ISSUER, notification.NotificationFilter())
-    return Watch(start, everything if wants is None else wants, max_batch_size, heartbeat_seconds)
+    return Watch(
+        start,
+        wants or everything,
+        max_batch_size,
+        heartbeat_seconds,
+        whole_issuer=ISSUER if wants is None else None,
+    )
 
 
 async def receive(stream: AsyncGenerator[bytes, None]) -> notification.WatchNotificationsResponse:
