@@ -11,13 +11,24 @@ from typing import Final
 from sandbox.common.state import STATE_FILES
 from sandbox.playground.errors import PlaygroundError
 
-__all__ = ["use_folder"]
+__all__ = ["MADE", "use_folder"]
 
 _LOCK: Final = "sandbox.lock"
 _MARK: Final = b"d1-gateway sandbox\n"
 """The beginning of the lock: it tells a sandbox's folder from others. The process that uses the folder follows."""
-_MADE: Final = ("keys", "keys.new", *STATE_FILES, "d1-gateway.*", "policy.toml", "threeds-api-key", "sandbox.*")
-"""What a sandbox makes in its folder. Whatever else lies there is somebody's own, and stays."""
+_EVENT_LOG: Final = "d1-gateway.db"
+MADE: Final = (
+    "keys",
+    "keys.new",
+    *STATE_FILES,
+    *(f"{_EVENT_LOG}{suffix}" for suffix in ("", "-wal", "-shm", ".key", ".lock")),
+    "d1-gateway.log",
+    "d1-gateway.toml",
+    "policy.toml",
+    "threeds-api-key",
+    *(f"{name}{suffix}" for name in ("sandbox.env", "sandbox.json") for suffix in ("", ".new")),
+)
+"""What a sandbox makes in its folder, but for the lock. Whatever else lies there is somebody's own, and stays."""
 
 
 @contextmanager
@@ -69,8 +80,9 @@ def _acquire(lock: int, folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    for made in {found for pattern in _MADE for found in folder.glob(pattern)} - {folder / _LOCK}:
+    for name in MADE:
+        made = folder / name
         if made.is_dir() and not made.is_symlink():
             shutil.rmtree(made)
         else:
-            made.unlink()
+            made.unlink(missing_ok=True)

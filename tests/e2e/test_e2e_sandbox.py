@@ -17,6 +17,7 @@ import pytest
 
 from sandbox.common.ports import free_ports
 from sandbox.d1.acs.purchase import Flow
+from sandbox.playground.folder import MADE
 from tests.e2e.command import Ended, d1_gateway, ended, running, started
 
 _SECONDS = 60.0
@@ -222,6 +223,7 @@ async def test_a_restart_at_any_moment_forgets_nothing_and_is_at_the_same_addres
         assert log.count('"event":"gateway_started"') == 2
         for file in (each for each in second.folder.rglob("*") if each.is_file()):
             assert not re.search(rb"49701012345679\d\d|49701012345678\d\d", file.read_bytes()), file
+        assert {each.name for each in second.folder.iterdir()} <= {"sandbox.lock", *MADE}, "or --fresh leaves it"
         refused = await d1_gateway("sandbox", "--folder", second.folder, "--port-base", "0")
         assert f"used by another sandbox, process {second.process.pid}" in refused.only_line(2)
 

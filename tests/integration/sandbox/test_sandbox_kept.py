@@ -254,10 +254,12 @@ async def test_a_fresh_beginning_deletes_what_sandboxes_made_and_nothing_else(tm
     with use_folder(tmp_path, fresh=False):
         async with kept(tmp_path) as sandbox:
             sandbox.store.register("card_1", _details("consumer_1", _PAN))
-    (tmp_path / "thesis.txt").write_text("precious")
+    own = {"thesis.txt", "sandbox.py", "sandbox.env.sh", "d1-gateway.toml.bak", "d1-gateway.db.export"}
+    for name in own | {"d1-gateway.db-wal", "d1-gateway.db.key", "sandbox.json.new"}:
+        (tmp_path / name).write_text("precious")
 
     with use_folder(tmp_path, fresh=True):
-        assert _names(tmp_path) == {"sandbox.lock", "thesis.txt"}
+        assert _names(tmp_path) == {"sandbox.lock", *own}
         async with kept(tmp_path) as sandbox:
             assert sandbox.store.cards() == ()
 
