@@ -4,7 +4,8 @@ import ipaddress
 import json
 import secrets
 import shutil
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
@@ -13,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 __all__ = ["CALLER", "STRANGER", "Identity", "Pki", "kept_pki", "make_pki"]
@@ -197,9 +199,12 @@ def make_pki(folder: Path, lifetime: timedelta = _LIFETIME) -> Pki:
 
 
 def kept_pki(folder: Path) -> Pki:
-    """Return the set of a folder; make one that is valid for a year if there is none, or if it ends within a month."""
+    """Return the set of a folder.
+
+    Makes one that is valid for a year if there is none, if a file is missing or damaged, or if it ends within a month.
+    """
     pki = Pki.of(folder)
-    if not _lasts(pki):
+    if not _is_usable(pki):
         # Whole or not at all, even if this process is killed meanwhile.
         new = folder.with_name(f"{folder.name}.new")
         make_pki(new, _KEPT_LIFETIME)
@@ -208,11 +213,19 @@ def kept_pki(folder: Path) -> Pki:
     return pki
 
 
-def _lasts(pki: Pki) -> bool:
+def _is_usable(pki: Pki) -> bool:
     try:
-        authority = x509.load_pem_x509_certificate(pki.server_ca.read_bytes())
-    except (FileNotFoundError, ValueError):
+        for part in (getattr(pki, each.name) for each in fields(pki)):
+            if isinstance(part, Identity):
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(part.certificate, part.key)
+            elif part.suffix == ".json":
+                ECKey.import_key(json.loads(part.read_bytes()))
+            else:
+                x509.load_pem_x509_certificate(part.read_bytes())
+    except (OSError, ValueError, JoseError):
         return False
+    # All were made at once.
+    authority = x509.load_pem_x509_certificate(pki.server_ca.read_bytes())
     return authority.not_valid_after_utc > datetime.now(UTC) + _RENEWED_BEFORE
 
 

@@ -196,6 +196,24 @@ def test_kept_keys_are_renewed_in_time_and_made_again_if_their_making_was_interr
     assert len({kept_for_a_year, made_again, ends_soon, kept_pki(tmp_path / "keys").server_ca.read_bytes()}) == 4
 
 
+@pytest.mark.parametrize("content", [None, b"", b"{", b"-----BEGIN CERTIFICATE-----"])
+@pytest.mark.parametrize("name", ["caller.pem", "edge-server-key.pem", "caller-ca.pem", "assertion.jwk.json"])
+def test_kept_keys_are_made_again_if_one_is_missing_or_damaged(
+    name: str, content: bytes | None, tmp_path: Path
+) -> None:
+    before = kept_pki(tmp_path / "keys").server_ca.read_bytes()
+    damaged = tmp_path / "keys" / name
+    damaged.unlink()
+    if content is not None:
+        damaged.write_bytes(content)
+
+    pki = kept_pki(tmp_path / "keys")
+
+    assert damaged.stat().st_size > 100
+    assert pki.server_ca.read_bytes() != before
+    assert kept_pki(tmp_path / "keys").server_ca.read_bytes() != before, "once"
+
+
 async def _start(folder: Path, *, port_base: int = 0, fresh: bool = False, fixtures: Path | None = None) -> str:
     """Start where it must fail, and return why it does."""
     choices = Choices(folder, port_base, fresh=fresh, fixtures=fixtures, handler=True)
