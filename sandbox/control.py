@@ -28,6 +28,7 @@ from sandbox.common.fields import (
     text,
 )
 from sandbox.common.server import HOST
+from sandbox.common.state import StateError
 from sandbox.d1.acs.control import AcsControl, NoSuchPurchaseError
 from sandbox.d1.acs.purchase import NotAwaitedError
 from sandbox.d1.acs.purchases import NotPossibleError
@@ -80,6 +81,7 @@ _ERRORS: Mapping[type[Exception], tuple[int, str]] = {
     KidTakenError: (409, "a key with this kid exists"),
     NoSuchKeyError: (404, "no such key"),
     NoSuchPurchaseError: (404, "no such purchase"),
+    StateError: (507, ""),
     NoSuchTransactionError: (404, "no such transaction, or it does not wait for a result"),
 }
 """The status of each error, and a text for errors without their own."""

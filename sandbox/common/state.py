@@ -7,7 +7,7 @@ beside the file: that keeps them away from searches and copies of the file alone
 
 import sqlite3
 from collections.abc import Iterator, MutableMapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -84,15 +84,18 @@ class KeptState:
         file = folder / _FILE
         cipher = _cipher(folder / _KEY_FILE, is_new=not file.exists())
         file.touch(mode=0o600)
-        with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        with ExitStack() as opened:
             try:
+                database = opened.enter_context(closing(sqlite3.connect(file, isolation_level=None)))
                 _prepare(database, file)
-            except sqlite3.DatabaseError as error:
-                raise StateError(f"{file} cannot be read: {error}; --fresh begins anew without it") from None
+            except sqlite3.Error as error:
+                raise StateError(f"{file} cannot be used: {error}; --fresh begins anew without it") from None
             yield cls(database, cipher)
 
     def table(self, name: str, kind: type[_Value]) -> MutableMapping[str, _Value]:
         """Return a table with the entries that were kept.
+
+        A change of the table raises `StateError`, and does not happen, if it cannot be written.
 
         Raises:
             StateError: An entry is damaged.
@@ -121,18 +124,24 @@ class _Table(MutableMapping[str, _Value], Generic[_Value]):
         return self._entries[key]
 
     def __setitem__(self, key: str, value: _Value) -> None:
-        self._database.execute(_PUT, (self._name, key, self._cipher.encrypt(self._kind.dump_json(value))))
+        self._write(_PUT, self._name, key, self._cipher.encrypt(self._kind.dump_json(value)))
         self._entries[key] = value
 
     def __delitem__(self, key: str) -> None:
+        self._write("DELETE FROM kept WHERE of = ? AND name = ?", self._name, key)
         del self._entries[key]
-        self._database.execute("DELETE FROM kept WHERE of = ? AND name = ?", (self._name, key))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def _write(self, change: str, *values: str | bytes) -> None:
+        try:
+            self._database.execute(change, values)
+        except sqlite3.Error as error:
+            raise StateError(f"{_FILE} cannot be written: {error}") from None
 
 
 def _cipher(file: Path, *, is_new: bool) -> Fernet:

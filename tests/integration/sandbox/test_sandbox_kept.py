@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from rich.console import Console
 
@@ -133,6 +134,11 @@ def _newer(folder: Path) -> None:
     database.close()
 
 
+def _no_file(folder: Path) -> None:
+    (folder / "state.db").unlink()
+    (folder / "state.db").mkdir()
+
+
 def _overwritten(folder: Path) -> None:
     (folder / "state.db").write_bytes(b"somebody's notes\n" * 500)
 
@@ -164,7 +170,8 @@ def _with_another_key(folder: Path) -> None:
     [
         (_foreign, "is not a sandbox's"),
         (_newer, "was written by a newer d1-gateway"),
-        (_overwritten, "cannot be read: file is not a database"),
+        (_no_file, "cannot be used: unable to open database file"),
+        (_overwritten, "cannot be used: file is not a database"),
         (_damaged, "state.db"),
         (_changed_entry, "an entry of cards is damaged"),
         (_without_key, "state.key is missing"),
@@ -182,6 +189,26 @@ async def test_a_state_that_cannot_be_used_is_refused_with_what_to_do(
         async with kept(tmp_path):
             pass
     assert any(way in str(refused.value) for way in ("--fresh begins anew", "choose another folder"))
+
+
+async def test_a_change_that_cannot_be_written_is_refused_with_the_reason_and_did_not_happen(tmp_path: Path) -> None:
+    with KeptState.open(tmp_path) as state:
+        async with Sandbox.start(tmp_path / "keys", state=state) as sandbox:
+            state._database.execute("PRAGMA max_page_count = 1")
+            add = f"{sandbox.control_url}/sandbox/consumers"
+            told, number = "", 0
+            async with aiohttp.ClientSession() as session:
+                # The last page has room for some.
+                while not told:
+                    number += 1
+                    async with session.post(add, json={"consumerId": f"consumer_{number}"}) as response:
+                        told = await response.text()
+            ids = sandbox.store.consumer_ids()
+
+    assert response.status == 507
+    assert json.loads(told)["error"].startswith("state.db cannot be written: database or disk is full")
+    async with kept(tmp_path) as again:
+        assert again.store.consumer_ids() == ids
 
 
 def test_kept_keys_are_renewed_in_time_and_made_again_if_their_making_was_interrupted(tmp_path: Path) -> None:
