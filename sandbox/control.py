@@ -198,9 +198,9 @@ async def _error_middleware(request: web.Request, handler: Handler) -> web.Strea
 @web.middleware
 async def _refuse_other_sites(request: web.Request, handler: Handler) -> web.StreamResponse:
     # The port is known and there are no credentials: a page of another site, open in a browser on this machine, must
-    # not make changes. Programs send no Origin; a name that was bound to this address is no name of it.
+    # not make changes, nor may a site whose own name resolves to this address (DNS rebinding). Programs send no Origin.
     origin = request.headers.get("Origin")
-    if request.url.host not in _HOSTS or origin not in {None, f"http://{request.host}"}:
+    if request.host.partition(":")[0].lower() not in _HOSTS or origin not in {None, f"http://{request.host}"}:
         raise web.HTTPForbidden(reason="requests of other sites are refused")
     return await handler(request)
 

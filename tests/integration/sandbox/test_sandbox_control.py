@@ -135,7 +135,9 @@ async def test_bad_input_gets_a_400_with_the_name_of_the_field(
     [
         ({}, 200),
         ({"Host": "localhost"}, 200),
+        ({"Host": "localhost:http"}, 200),
         ({"Host": "sandbox.example"}, 403),
+        ({"Host": "localhost@sandbox.example"}, 403),
         ({"Origin": "https://sandbox.example"}, 403),
         ({"Origin": "null"}, 403),
     ],
