@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from sandbox import Sandbox
 from sandbox.d1.acs.purchase import Flow, Order, Purchase, Status
 from sandbox.d1.model.contract import InitialState
 from sandbox.d1.model.store import CardDetails, Credentials
-from tests.e2e.command import CLIENT, Ended, ended, invoked, running
+from tests.e2e.command import CLIENT, Ended, ended, invoked, running, started
 
 _NUMBERS = itertools.count(1)
 _PHONE = {"country_code": "+44", "phone_number": "7700900123"}
@@ -148,6 +149,29 @@ async def test_a_second_ctrl_c_leaves_an_open_callback_without_a_reply(
         assert await bought.done() is Status.FAILED
 
     assert status == 130
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "mistakes"),
+    [
+        (">(true)", 0, []),
+        ("/dev/full", 1, ["d1-gateway-client: standard output: No space left on device"]),
+    ],
+)
+async def test_the_command_ends_without_a_reply_when_nobody_can_read_what_it_prints(
+    shared_sandbox: Sandbox, caller: Mapping[str, str], card: str, output: str, status: int, mistakes: list[str]
+) -> None:
+    program = Path(sys.executable).with_name("d1-gateway-client")
+    script = f"exec '{program}' answer --kind deliver_otp --refuse not_found > {output}"
+    async with asyncio.timeout(30), started("bash", "-c", script, environment=caller) as process:
+        assert process.stderr is not None
+        assert b"answers deliver_otp" in await process.stderr.readline()
+        bought = buy(shared_sandbox, card, Flow.SMS_OTP_ISSUER)
+        done = await ended(process)
+        assert await bought.done() is Status.FAILED
+
+    assert (done.status, done.mistakes) == (status, mistakes)
+    assert [call.status for call in bought.calls] == [500], "the fallback, not the refusal"
 
 
 @pytest.mark.parametrize(

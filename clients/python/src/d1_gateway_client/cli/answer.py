@@ -117,6 +117,8 @@ class _Answering:
         self._source = source
         self._left = count
         self._registered = asyncio.Event()
+        self._given_up = asyncio.Event()
+        self._reason: BaseException | None = None
 
     def take(self, kind: Kind) -> None:
         """Handle a kind."""
@@ -126,27 +128,37 @@ class _Answering:
                 self._left -= 1
                 if self._left == 0:
                     self._handler.drain()
-            _show(kind, request, context)
+            try:
+                _show(kind, request, context)
+            except typer.Exit as end:
+                # Nobody has seen this callback. It is left open: once the command has ended, another handler gets it.
+                await self._give_up(end)
             return await self._source.reply(kind)
 
         # Each kind has a decorator of its name.
         getattr(self._handler, kind)(handle)
 
+    async def _give_up(self, reason: BaseException) -> None:
+        """End without the replies that are missing; wait for that."""
+        self._reason = self._reason or reason
+        self._given_up.set()
+        await asyncio.Event().wait()
+
     async def run(self, options: Options, kinds: list[Kind]) -> None:
         """Answer until the end.
 
         Raises:
-            typer.Exit: The gateway refuses the handler or cannot be reached.
+            typer.Exit: The gateway refuses the handler or cannot be reached, or nobody reads the output.
             KeyboardInterrupt: A second Ctrl-C.
         """
-        interrupted = asyncio.Event()
         signals = 0
 
         def end() -> None:
             nonlocal signals
             signals += 1
             if signals > 1:
-                interrupted.set()
+                self._reason = self._reason or KeyboardInterrupt()
+                self._given_up.set()
             tell("takes no further callbacks; Ctrl-C again to leave an open one without a reply")
             self._handler.drain()
 
@@ -157,12 +169,12 @@ class _Answering:
             tasks = [
                 asyncio.create_task(self._serve(client, kinds)),
                 asyncio.create_task(self._drain_at_the_end()),
-                asyncio.create_task(interrupted.wait()),
+                asyncio.create_task(self._given_up.wait()),
             ]
             try:
                 await asyncio.wait({tasks[0], tasks[2]}, return_when=asyncio.FIRST_COMPLETED)
-                if not tasks[0].done():
-                    raise KeyboardInterrupt
+                if self._reason is not None:
+                    raise self._reason
                 await tasks[0]
                 if isinstance(self._source, Typed) and self._source.is_empty and not signals:
                     raise refused("standard input is empty: pipe a line for each callback, or give --reply or --refuse")
