@@ -67,6 +67,7 @@ def _log() -> snapshot.LogFacts:
             snapshot.Subscription(_ISSUER, "app-push", 0, _NOW - 2.1, 1, is_active_here=True, is_active=True),
         ],
         3,
+        snapshot.Unwatched("fraud-scoring", 1_204, 1),
     )
 
 

@@ -55,10 +55,9 @@ def _log(now: Snapshot) -> Iterator[Finding]:
         for each in now.log.subscriptions:
             if each.watcher_count and not each.is_active:
                 yield Finding("warn", f"None of the watchers of {each.name} is active", "subscriptions")
-        left = [each for each in now.log.subscriptions if each.lag and not each.watcher_count]
-        if left:
-            more = f", nor {len(left) - 1} more that lag" if len(left) > 1 else ""
-            text = f"Nobody watches {left[0].name}, which lags by {wording.count(left[0].lag)}{more}"
+        if left := now.log.unwatched:
+            more = f", nor {wording.count(left.count - 1)} more that lag" if left.count > 1 else ""
+            text = f"Nobody watches {left.name}, which lags by {wording.count(left.lag)}{more}"
             yield Finding("warn", text, "subscriptions")
     else:
         yield Finding("bad", f"The event log cannot be read: {now.log}", "event-log")

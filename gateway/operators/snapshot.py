@@ -24,7 +24,7 @@ from gateway.telemetry.failures import Failure, Failures
 from gateway.telemetry.readiness import Readiness, Report
 from gateway.tls.certificates import Certificates
 
-__all__ = ["Callbacks", "Calls", "Instance", "LogFacts", "Snapshot", "Sources", "Subscription", "read"]
+__all__ = ["Callbacks", "Calls", "Instance", "LogFacts", "Snapshot", "Sources", "Subscription", "Unwatched", "read"]
 
 _MAX_SUBSCRIPTIONS: Final = 50
 _MAX_FAILURES: Final = 20
@@ -89,6 +89,18 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwatched:
+    """The subscriptions that lag while nobody watches them."""
+
+    name: str
+    """The one that lags most."""
+    lag: int
+    """How far it lags."""
+    count: int
+    """How many there are."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogFacts:
     """The event log."""
 
@@ -99,6 +111,8 @@ class LogFacts:
     subscriptions: Sequence[Subscription]
     """Those that lag most."""
     subscription_count: int
+    unwatched: Unwatched | None
+    """Those that lag while nobody watches, also of those that are not among the `subscriptions`; None without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +210,9 @@ async def _read_log(sources: Sources) -> LogFacts:
             for each in lagging[:_MAX_SUBSCRIPTIONS]
         )
     )
-    return LogFacts(bounds, size, oldest, shown, len(stored))
+    left = [each for each in lagging if bounds.lag(each.committed) and not watchers[each.issuer_id].get(each.name)]
+    unwatched = Unwatched(left[0].name, bounds.lag(left[0].committed), len(left)) if left else None
+    return LogFacts(bounds, size, oldest, shown, len(stored), unwatched)
 
 
 async def _oldest_time(log: EventLog, bounds: LogBounds) -> float | None:

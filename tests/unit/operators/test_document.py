@@ -74,7 +74,7 @@ def test_no_text_becomes_markup_wherever_it_stands() -> None:
 def test_a_gateway_without_anything_says_so() -> None:
     empty = replace(
         sample(),
-        log=replace(sample().log, subscriptions=(), subscription_count=0, oldest_time=None),  # type: ignore[type-var]
+        log=replace(sample().log, subscriptions=(), subscription_count=0, oldest_time=None, unwatched=None),  # type: ignore[type-var]
         report=Report({"serving": "ok"}, {}),
         growth=None,
         handlers=(),

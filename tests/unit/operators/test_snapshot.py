@@ -1,6 +1,7 @@
 """What the page is read off: the state of a gateway around a log in memory."""
 
 import asyncio
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import pytest
 
 from gateway.callbacks.broker import Broker
 from gateway.operators import snapshot
+from gateway.operators.attention import findings
 from gateway.operators.history import History
 from gateway.operators.snapshot import Instance, LogFacts, Snapshot, Sources, Subscription, read
 from gateway.telemetry.metrics import Metrics
@@ -70,6 +72,20 @@ async def test_the_subscriptions_that_lag_most_are_told_with_their_watchers() ->
         Subscription(ISSUER, "name-1", 149, 5.0, 2, is_active_here=True, is_active=True),
         Subscription(ISSUER, "name-2", 148, 5.0, 1, is_active_here=False, is_active=False),
     ]
+
+
+async def test_subscriptions_that_nobody_watches_are_told_although_many_watched_ones_lag_more() -> None:
+    log = a_log_of(150)
+    for number in range(150):
+        await log.commit(ISSUER, f"name-{number}", number + 1, 5_000)
+    observed = Observed(log)
+    with ExitStack() as watching:
+        for number in range(60):
+            watching.enter_context(observed.watchers.failover.take(ISSUER, f"name-{number}"))
+        now = await observed.snapshot()
+
+    told = [each.text for each in findings(now) if each.text.startswith("Nobody watches")]
+    assert told == ["Nobody watches name-60, which lags by 89, nor 88 more that lag"], "name-149 lags by nothing"
 
 
 async def test_the_oldest_notification_is_told_unless_it_is_damaged_or_there_is_none() -> None:
