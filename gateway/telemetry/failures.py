@@ -1,11 +1,13 @@
 """The latest failures, for the operators' page: what the log says of them, without a search of the log."""
 
 import heapq
+import itertools
 import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final
 
 from gateway.logging import correlation
@@ -36,7 +38,8 @@ class Failure:
 @dataclass(slots=True)
 class _Kind:
     count: int = 0
-    latest: deque[Failure] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    latest: deque[tuple[int, Failure]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    """Each with its number among all failures."""
 
 
 class Failures:
@@ -47,6 +50,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._numbers = itertools.count()
 
     def note(self, operation: str, reason: str, outcome: str = "") -> None:
         """Note a failure of the call or callback that the running task serves."""
@@ -56,12 +60,14 @@ class Failures:
             correlation_id = "****"
         kind = self._kinds.setdefault((operation, reason), _Kind())
         kind.count += 1
-        kind.latest.append(Failure(time.time(), operation, reason, outcome, correlation_id))
+        failure = Failure(time.time(), operation, reason, outcome, correlation_id)
+        kind.latest.append((next(self._numbers), failure))
 
     def latest(self, limit: int) -> Sequence[Failure]:
         """Return the latest failures, the newest first."""
-        kept = (failure for kind in self._kinds.values() for failure in kind.latest)
-        return heapq.nlargest(limit, kept, key=lambda failure: failure.time)
+        # Not by time, which a clock that is set back repeats.
+        numbered = (each for kind in self._kinds.values() for each in kind.latest)
+        return [failure for _, failure in heapq.nlargest(limit, numbered, key=itemgetter(0))]
 
     def counts(self, operation: str) -> Mapping[str, int]:
         """Return the number of failures of an operation by reason, the most frequent first."""

@@ -1,5 +1,9 @@
 """The latest failures, as they are kept for the operators' page."""
 
+import time
+
+import pytest
+
 from gateway.logging import correlation
 from gateway.telemetry.failures import Failures
 
@@ -17,6 +21,15 @@ def test_a_frequent_failure_hides_no_rare_one_and_both_are_counted() -> None:
     assert [(each.reason, each.outcome) for each in latest[10:]] == [("NOT_FOUND", "REJECTED")]
     assert failures.counts("SuspendCard") == {"UNAUTHENTICATED": 1000, "NOT_FOUND": 1}
     assert failures.counts("ResumeCard") == {}
+
+
+def test_the_latest_failure_comes_first_even_if_the_clock_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = Failures()
+    for reason, clock in (("NOT_FOUND", 7200.0), ("DEADLINE_EXCEEDED", 3600.0), ("UNAVAILABLE", 3601.0)):
+        monkeypatch.setattr(time, "time", lambda now=clock: now)
+        failures.note("SuspendCard", reason)
+
+    assert [each.reason for each in failures.latest(2)] == ["UNAVAILABLE", "DEADLINE_EXCEEDED"]
 
 
 def test_a_correlation_id_that_may_be_a_card_number_is_masked() -> None:
