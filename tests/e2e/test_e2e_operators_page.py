@@ -158,14 +158,14 @@ async def test_the_page_says_that_the_gateway_is_lost_and_since_when_and_recover
         await tab.page.keyboard.press("Tab")
         await watched.kill()
         await tab.refreshed()
-        await expect(said).to_contain_text("The gateway is lost since")
+        await expect(said).to_contain_text("No answer from the gateway since")
         await expect(tab.page).to_have_title(re.compile("^No answer · "))
         assert await tab.violations() == []
 
         await watched.restart()
         await tab.refreshed()
-        await expect(said).to_contain_text("The gateway answers again. It was lost for")
-        await expect(said).to_contain_text("It was started anew")
+        await expect(said).to_contain_text("The gateway answers again. It did not for")
+        await expect(said).to_contain_text("It has restarted")
         await expect(tab.page.locator("#handlers")).to_contain_text("No handler is connected")
         await expect(tab.page.locator("#failures")).to_contain_text("Nothing has failed since the start.")
         await expect(tab.page.get_by_role("link", name="Skip to the content")).to_be_focused()

@@ -72,7 +72,7 @@ function lose(error) {
   isLost = true;
   document.body.classList.add("lost");
   document.title = `No answer · ${title()}`;
-  const text = `The gateway is lost since ${clock(lastAnswer)}: ${error.message}. What is below is from then.`;
+  const text = `No answer from the gateway since ${clock(lastAnswer)}: ${error.message}. What is below is from then.`;
   say("bad", text, ` That is ${duration(Date.now() - lastAnswer)} ago.`);
 }
 
@@ -85,8 +85,8 @@ function find(page) {
     return;
   }
   if (isLost || wasRestarted) {
-    const away = isLost ? `It was lost for ${duration(Date.now() - lastAnswer)}. ` : "";
-    say("good", `The gateway answers again. ${away}${wasRestarted ? "It was started anew: counts begin at zero." : ""}`);
+    const away = isLost ? `It did not for ${duration(Date.now() - lastAnswer)}. ` : "";
+    say("good", `The gateway answers again. ${away}${wasRestarted ? "It has restarted: counts begin at zero." : ""}`);
     noticeUntil = Date.now() + NOTICE_MS;
   } else if (Date.now() > noticeUntil) {
     hush();
