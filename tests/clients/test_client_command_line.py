@@ -64,6 +64,11 @@ def test_the_client_itself_needs_no_extra() -> None:
     assert _run(f"import sys; {blocked}; import d1_gateway_client").returncode == 0
 
 
+def test_the_commands_but_one_need_no_posix_terminal() -> None:
+    ran = _run("import sys; sys.modules['termios'] = None; import d1_gateway_client.cli.app")
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_json_has_the_contracts_own_names() -> None:
     ours = messages_pb2.Notification(
         cursor="00000001-7",

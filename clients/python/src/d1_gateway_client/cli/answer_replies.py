@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-import termios
 import threading
 import uuid
 from collections.abc import Mapping
@@ -166,6 +165,8 @@ class Typed:
     def _forget_what_was_typed_before(self) -> None:
         """Drop what was typed at a terminal for a callback whose deadline passed."""
         if self._is_terminal:
+            import termios  # noqa: PLC0415 (Windows has none, and the other commands need none)
+
             termios.tcflush(_STDIN, termios.TCIFLUSH)
             while not self._lines.empty():
                 self._lines.get_nowait()
