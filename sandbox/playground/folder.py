@@ -40,7 +40,7 @@ def use_folder(folder: Path, *, fresh: bool) -> Iterator[Path]:
         fresh: Whether to delete what earlier sandboxes made there.
 
     Raises:
-        PlaygroundError: The folder is not a sandbox's, is not writable, or another sandbox uses it.
+        PlaygroundError: The folder is not a sandbox's, is another user's or not writable, or another sandbox uses it.
     """
     folder = folder.absolute()
     try:
@@ -58,6 +58,9 @@ def use_folder(folder: Path, *, fresh: bool) -> Iterator[Path]:
 
 def _open(folder: Path) -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Its owner could replace the keys, and sandbox.env, which is to be sourced.
+    if folder.stat().st_uid != os.geteuid():
+        raise PlaygroundError(f"{folder} belongs to another user: choose another with --folder")
     mark = folder / _LOCK
     content = mark.read_bytes() if mark.exists() else b""
     # A sandbox that was killed as it began left an empty lock, and nothing else.

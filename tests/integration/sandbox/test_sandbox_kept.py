@@ -295,6 +295,15 @@ async def test_a_file_or_an_unwritable_folder_is_no_folder(tmp_path: Path) -> No
     assert "choose another with --folder" in await _start(tmp_path / "file" / "below")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder to another user")
+async def test_a_folder_that_belongs_to_another_user_is_refused(tmp_path: Path) -> None:
+    with use_folder(tmp_path / "d1-sandbox", fresh=False) as folder:
+        pass
+    os.chown(folder, 65_534, -1)
+
+    assert await _start(folder) == f"{folder} belongs to another user: choose another with --folder"
+
+
 async def test_a_fresh_beginning_deletes_what_sandboxes_made_and_nothing_else(tmp_path: Path) -> None:
     with use_folder(tmp_path, fresh=False):
         async with kept(tmp_path) as sandbox:
