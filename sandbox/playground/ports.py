@@ -1,5 +1,6 @@
 """The ports of a sandbox: the same at every start."""
 
+import errno
 import socket
 from dataclasses import dataclass
 from typing import Self
@@ -37,20 +38,22 @@ class Ports:
             return cls(0, 0, 0, 0, 0, 0)
         names = ("control API", "D1", "3-D Secure server", "gateway, gRPC", "gateway, callbacks", "gateway, admin")
         for port, name in enumerate(names, base):
-            if not _is_free(port):
+            if problem := _problem(port):
                 raise PlaygroundError(
-                    f"port {port} ({name}) is taken: end what listens there, "
-                    f"or choose {len(names)} other ports with --port-base"
+                    f"port {port} ({name}) {problem}, or choose {len(names)} other ports with --port-base"
                 )
         return cls(*range(base, base + len(names)))
 
 
-def _is_free(port: int) -> bool:
+def _problem(port: int) -> str:
+    """Return why nothing can listen on a port, and what to do; empty if it is free."""
     with socket.socket() as tried:
         # As servers do: connections of an earlier sandbox that are not quite over do not matter.
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((HOST, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "is taken: end what listens there"
+            return f"cannot be used: {error.strerror}; start the sandbox as a user who may"
+    return ""

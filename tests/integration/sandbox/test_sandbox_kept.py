@@ -29,6 +29,7 @@ from sandbox.d1.model.store import CardDetails, Credentials
 from sandbox.playground import Choices, PlaygroundError, playground
 from sandbox.playground.fixtures import SAMPLE, Fixtures
 from sandbox.playground.folder import use_folder
+from sandbox.playground.ports import Ports
 from sandbox.threeds.cards import card_of
 from sandbox.threeds.transaction import PASSED, Authentication, Phase
 
@@ -258,6 +259,20 @@ async def test_a_port_that_is_taken_is_named_with_what_to_do(tmp_path: Path) -> 
 
     assert error.startswith(f"port {ports[2]} (3-D Secure server) is taken: ")
     assert "--port-base" in error
+
+
+@pytest.mark.skipif(
+    int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 443, reason="any user may have any port"
+)
+def test_a_port_that_the_user_may_not_have_is_not_said_to_be_taken() -> None:
+    user = os.geteuid()
+    # For root: without its privileges.
+    os.seteuid(user or 65_534)
+    try:
+        with pytest.raises(PlaygroundError, match=r"^port 443 \(control API\) cannot be used: Permission denied"):
+            Ports.of(443)
+    finally:
+        os.seteuid(user)
 
 
 async def test_one_sandbox_at_a_time_uses_a_folder(tmp_path: Path) -> None:
