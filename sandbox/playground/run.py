@@ -65,7 +65,7 @@ async def playground(console: Console, choices: Choices) -> None:
         answering = asyncio.create_task(sandbox.issuer.run(connected))
         running.callback(answering.cancel)
         await sandbox.issuer.answer(sandbox.issuer.kinds)
-        console.print(commands.text(playing), markup=False, soft_wrap=True)
+        _say(console, commands.text(playing))
         await _keep_running(gateway, console)
 
 
@@ -112,8 +112,15 @@ def _config(sandbox: Sandbox, folder: Path, ports: Ports) -> GatewayConfig:
 async def _keep_running(gateway: GatewayProcess, console: Console) -> None:
     while True:
         status = await gateway.wait()
-        console.print(f"The gateway ended with {status}; it starts again.", markup=False, soft_wrap=True)
+        _say(console, f"The gateway ended with {status}; it starts again.")
         try:
             await gateway.restart()
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise PlaygroundError(str(error)) from None
+
+
+def _say(console: Console, text: str) -> None:
+    try:
+        console.print(text, markup=False, soft_wrap=True)
+    except OSError as error:
+        raise PlaygroundError(f"standard output: {error.strerror}") from None

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -258,6 +259,12 @@ async def test_a_signal_while_it_starts_ends_it_and_the_folder_can_be_used_again
     async with playing(tmp_path) as again:
         assert again.facts["cards"] == ["card_1", "card_2"]
         assert again.facts["authenticators"] == ["app_1", "app_2"]
+
+
+async def test_an_output_that_cannot_be_written_ends_it_with_the_reason(tmp_path: Path) -> None:
+    command = f"exec '{Path(sys.executable).with_name('d1-gateway')}' sandbox --port-base 0 > /dev/full"
+    async with asyncio.timeout(_SECONDS), started("bash", "-c", command, folder=tmp_path) as process:
+        assert (await ended(process)).only_line(2) == "standard output: No space left on device"
 
 
 def _children(pid: int) -> list[int]:
