@@ -13,7 +13,8 @@ __all__ = ["text"]
 
 _CLIENT: Final = "d1-gateway-client"
 _WITHOUT_CLIENT: Final = f"""
-{_CLIENT} is not installed here: pip install '{_CLIENT}[cli]'
+{_CLIENT} is not installed here. Before its first release, build its
+wheel (clients/python), and install that with the extra "cli".
 """
 
 _COMMANDS: Final = f"""\
