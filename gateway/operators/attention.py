@@ -11,6 +11,8 @@ from gateway.telemetry.readiness import OK
 __all__ = ["Finding", "findings"]
 
 _RECENT_MINUTES: Final = 10
+_FAILING_SHARE: Final = 0.1
+"""The share of requests to upstreams from which on failures are more than noise, although no circuit is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,15 @@ class Finding:
 
 def findings(now: Snapshot) -> Sequence[Finding]:
     """Return what needs attention."""
-    found = [*_readiness(now), *_circuits(now), *_log(now), *_callbacks(now), *_certificates(now), *_logs(now)]
+    found = [
+        *_readiness(now),
+        *_circuits(now),
+        *_upstreams(now),
+        *_log(now),
+        *_callbacks(now),
+        *_certificates(now),
+        *_logs(now),
+    ]
     return sorted(found, key=lambda each: each.level != "bad")
 
 
@@ -42,6 +52,13 @@ def _circuits(now: Snapshot) -> Iterator[Finding]:
             yield Finding("bad", f"The circuit of {upstream} is open: calls that need it fail at once", "circuits")
         elif state != "closed":
             yield Finding("warn", f"The circuit of {upstream} is half open: one request probes it", "circuits")
+
+
+def _upstreams(now: Snapshot) -> Iterator[Finding]:
+    well, badly = _recent(now, "upstreams")
+    if badly and badly >= _FAILING_SHARE * (well + badly):
+        text = f"{wording.count(badly)} of {wording.count(well + badly)} requests to upstreams failed"
+        yield Finding("warn", f"{text} in the last {_RECENT_MINUTES} min", "last-hour")
 
 
 def _log(now: Snapshot) -> Iterator[Finding]:
@@ -93,7 +110,13 @@ def _logs(now: Snapshot) -> Iterator[Finding]:
 
 def _lately(now: Snapshot, chart: str) -> str:
     """Return how many of what a chart counts went badly in the last minutes, with its name; empty if none did."""
-    number = round(sum(minute[1] for minute in now.minutes[chart][-_RECENT_MINUTES:] if minute is not None))
+    number = round(_recent(now, chart)[1])
     if not number:
         return ""
     return f"{wording.count(number)} {chart.removesuffix('s') if number == 1 else chart}"
+
+
+def _recent(now: Snapshot, chart: str) -> tuple[float, float]:
+    """Return how much of what a chart counts went well in the last minutes, and how much did not."""
+    known = [minute for minute in now.minutes[chart][-_RECENT_MINUTES:] if minute is not None]
+    return sum(well for well, _ in known), sum(badly for _, badly in known)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.callbacks.model import ConnectedHandler
+from gateway.operators.attention import findings
 from gateway.operators.document import render
 from gateway.operators.history import MINUTES
 from gateway.operators.snapshot import Snapshot
@@ -122,6 +123,23 @@ def test_the_worst_comes_first() -> None:
         )
     ]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("well", "badly", "told"),
+    [
+        (81, 9, "9 of 90 requests to upstreams failed in the last 10 min"),
+        (82, 9, None),
+        (0, 0, None),
+    ],
+)
+def test_an_upstream_that_fails_often_needs_attention_although_its_circuit_is_closed(
+    well: float, badly: float, told: str | None
+) -> None:
+    minutes = [*[None] * (MINUTES - 10), (well, badly), *[(0.0, 0.0)] * 9]
+    now = replace(sample(), minutes={**sample().minutes, "upstreams": minutes})
+
+    assert [each.text for each in findings(now) if "upstreams" in each.text] == ([told] if told else [])
 
 
 def test_an_event_log_that_cannot_be_read_is_told_with_what_it_found_damaged() -> None:
