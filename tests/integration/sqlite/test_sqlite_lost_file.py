@@ -233,7 +233,7 @@ def test_a_truncated_database_is_noticed_although_its_pages_are_in_the_write_ahe
 
 async def test_the_write_ahead_log_begins_again_without_an_alarm(log: SqliteEventLog, path: Path) -> None:
     sizes = []
-    for number in range(60):
+    for number in range(150):
         assert await log.append(event(number, payload=bytes(200_000)))
         sizes.append(path.with_name("events.db-wal").stat().st_size)
 
