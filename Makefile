@@ -63,8 +63,9 @@ format: $(INSTALLED)
 	ruff format .
 	buf format proto --write
 
-pictures: $(INSTALLED) ## docs/images: the operators' page at two sizes, light and dark; needs Debian's chromium
+pictures: $(INSTALLED) ## docs/images: the operators' page and the sandbox's console at two sizes; needs Debian's chromium
 	python -m tools.operators_page_pictures
+	python -m tools.console_pictures
 
 pins: $(INSTALLED) ## renew both lists of pinned packages
 	uv pip compile pyproject.toml $(PIN) --output-file requirements.txt

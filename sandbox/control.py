@@ -29,6 +29,7 @@ from sandbox.common.fields import (
 )
 from sandbox.common.server import HOST
 from sandbox.common.state import StateError
+from sandbox.console.console import Console
 from sandbox.d1.acs.control import AcsControl, NoSuchPurchaseError
 from sandbox.d1.acs.purchase import NotAwaitedError
 from sandbox.d1.acs.purchases import NotPossibleError
@@ -41,7 +42,7 @@ from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.keys import KidTakenError, NoSuchKeyError
 from sandbox.d1.model.notification import Notification, Variant, new_details, new_operation_id, vary
-from sandbox.d1.model.store import Card, CardStore
+from sandbox.d1.model.store import CardStore
 from sandbox.issuer_control import IssuerControl
 from sandbox.threeds import contract as threeds_contract
 from sandbox.threeds.control import NoSuchTransactionError, ThreeDSControl
@@ -101,6 +102,7 @@ class Control:
     acs: AcsControl
     issuer: IssuerControl
     threeds: ThreeDSControl
+    console: Console
     clock: Callable[[], float]
     """Returns the time, in seconds since 1970 (UTC)."""
 
@@ -110,6 +112,7 @@ class Control:
         app.add_routes(
             [
                 web.get("/", self._index),
+                web.get("/sandbox", self._describe),
                 web.post("/sandbox/faults", self._add_fault),
                 web.delete("/sandbox/faults", self._clear_faults),
                 web.get("/sandbox/cards", self._list_cards),
@@ -121,11 +124,17 @@ class Control:
                 *self.acs.routes(),
                 *self.issuer.routes(),
                 *self.threeds.routes(),
+                *self.console.routes(),
             ]
         )
         return app
 
-    async def _index(self, _: web.Request) -> web.Response:
+    async def _index(self, request: web.Request) -> web.Response:
+        # Browsers ask for HTML by name, programs do not.
+        wants_page = "text/html" in request.headers.get("Accept", "")
+        return self.console.page() if wants_page else await self._describe(request)
+
+    async def _describe(self, _: web.Request) -> web.Response:
         operations = [operation.value for operation in _OPERATIONS]
         variants = [variant.value for variant in Variant]
         return web.json_response(
@@ -147,7 +156,7 @@ class Control:
         return web.Response(status=204)
 
     async def _list_cards(self, _: web.Request) -> web.Response:
-        return web.json_response({"cards": [_shown(card) for card in self.store.cards()]})
+        return web.json_response({"cards": [card.shown() for card in self.store.cards()]})
 
     async def _add_consumer(self, request: web.Request) -> web.Response:
         body = json_object(await request.read())
@@ -211,7 +220,8 @@ def _error_response(status: int, error: str) -> web.StreamResponse:
 
 def _readable(response: web.StreamResponse) -> web.StreamResponse:
     """Lay out JSON for a terminal: people use this API with curl."""
-    if isinstance(response, web.Response) and isinstance(response.body, bytes) and response.body:
+    is_json = isinstance(response, web.Response) and response.content_type == "application/json"
+    if is_json and isinstance(response, web.Response) and isinstance(response.body, bytes) and response.body:
         response.body = orjson.dumps(orjson.loads(response.body), option=_FOR_PEOPLE)
     return response
 
@@ -272,15 +282,3 @@ def _notification(body: Mapping[str, Any], now: datetime) -> Notification:
         details=new_details() | details,
         error=optional_text(body, "error"),
     )
-
-
-def _shown(card: Card) -> dict[str, Any]:
-    return {
-        "cardId": card.card_id,
-        "consumerId": card.details.consumer_id,
-        "cardProductId": card.details.product_id,
-        "state": card.state.value,
-        "suspendedFor": card.suspended_for,
-        "createdByD1": card.created_by_d1,
-        "awaitsCredentials": card.awaits_credentials,
-    }

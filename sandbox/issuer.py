@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -16,6 +17,7 @@ from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
+from sandbox.common.answers import Answer
 from sandbox.d1.acs.challenges import Phones, Sms
 from sandbox.d1.acs.purchase import Entry, NotAuthenticatedError, Purchase
 from sandbox.d1.acs.purchases import Purchases
@@ -81,6 +83,8 @@ class Issuer:
         """The kinds for which it is registered at the gateway."""
         self._consumers: ConsumerServiceAsyncStub | None = None
         self._changed = asyncio.Condition()
+        self.on_answer: Callable[[Answer], None] = lambda _: None
+        """Called when a callback request comes, and when its reply goes."""
 
     @property
     def all_kinds(self) -> tuple[str, ...]:
@@ -105,7 +109,7 @@ class Issuer:
             kinds = self.kinds
             try:
                 if kinds:
-                    chosen = {kind: self._responders[kind] for kind in kinds}
+                    chosen = {kind: partial(self._answer, kind) for kind in kinds}
                     async with Handler.connect(channel, chosen, name=_NAME) as handler:
                         await self._set_answered(kinds)
                         await _first_of(
@@ -128,6 +132,16 @@ class Issuer:
         async with self._changed:
             self.answered = kinds
             self._changed.notify_all()
+
+    async def _answer(self, kind: str, request: callback.CallbackRequest) -> callback.CallbackReply | None:
+        answer = Answer(kind, request.correlation_id, self._clock())
+        began = asyncio.get_running_loop().time()
+        self.on_answer(answer)
+        reply = await self._responders[kind](request)
+        answer.milliseconds = (asyncio.get_running_loop().time() - began) * 1000
+        answer.refused = reply is not None and reply.WhichOneof("response") == "refusal"
+        self.on_answer(answer)
+        return reply
 
     async def _tell_person(self, _: callback.CallbackRequest) -> callback.CallbackReply:
         phone = personal.PhoneNumber(country_code=_COUNTRY, phone_number=_NUMBER)

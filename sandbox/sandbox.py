@@ -11,6 +11,7 @@ from sandbox.common.faults import Faults
 from sandbox.common.pki import Pki, kept_pki, make_pki
 from sandbox.common.server import HOST, serve
 from sandbox.common.state import MemoryState, State
+from sandbox.console.console import Console
 from sandbox.control import Control
 from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.acs.challenges import Phones
@@ -83,6 +84,8 @@ class Sandbox:
     """D1's background work, and its failures."""
     issuer: Issuer
     """The issuer's own services; connected to a gateway by `Issuer.run` alone."""
+    console: Console
+    """The page at `control_url`; shows a gateway within `Console.connected`."""
 
     @classmethod
     @asynccontextmanager
@@ -144,13 +147,23 @@ class Sandbox:
             AsyncExitStack() as running,
         ):
             issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, clock)
-            control = _control(d1, threeds, issuer, faults, clock).app()
+            console = Console(d1, issuer, faults, clock)
+            control = _control(d1, threeds, issuer, console, faults, clock).app()
             actual_control_port = await running.enter_async_context(serve(control, control_port))
-            yield cls._of(issuer_id, pki, d1, threeds, issuer, faults, f"http://{HOST}:{actual_control_port}")
+            control_url = f"http://{HOST}:{actual_control_port}"
+            yield cls._of(issuer_id, pki, d1, threeds, issuer, console, faults, control_url)
 
     @classmethod
     def _of(
-        cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, issuer: Issuer, faults: Faults, control_url: str
+        cls,
+        issuer_id: str,
+        pki: Pki,
+        d1: D1,
+        threeds: ThreeDS,
+        issuer: Issuer,
+        console: Console,
+        faults: Faults,
+        control_url: str,
     ) -> Self:
         return cls(
             issuer_id=issuer_id,
@@ -172,6 +185,7 @@ class Sandbox:
             phones=d1.phones,
             background=d1.background,
             issuer=issuer,
+            console=console,
         )
 
     def set_edge(self, url: str, *others: str) -> None:
@@ -179,7 +193,9 @@ class Sandbox:
         self.edge.set_edge(url, *others)
 
 
-def _control(d1: D1, threeds: ThreeDS, issuer: Issuer, faults: Faults, clock: Callable[[], float]) -> Control:
+def _control(
+    d1: D1, threeds: ThreeDS, issuer: Issuer, console: Console, faults: Faults, clock: Callable[[], float]
+) -> Control:
     return Control(
         d1.url,
         d1.store,
@@ -191,5 +207,6 @@ def _control(d1: D1, threeds: ThreeDS, issuer: Issuer, faults: Faults, clock: Ca
         AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background),
         IssuerControl(issuer),
         ThreeDSControl(threeds.url, threeds.transactions),
+        console,
         clock,
     )

@@ -68,6 +68,10 @@ class Faults:
         """Remove all pending faults."""
         self._pending.clear()
 
+    def pending(self) -> tuple[tuple[Fault, int], ...]:
+        """Return the pending faults in their order, each with the number of calls that it will still affect."""
+        return tuple(self._pending)
+
     def take(self, operation: str | None) -> Fault | None:
         """Return the fault of a call, if any, and count it as used.
 

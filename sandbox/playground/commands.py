@@ -45,7 +45,8 @@ def text(playing: Playing) -> str:
     """Return what to print once the sandbox runs."""
     sandbox, gateway = playing.sandbox, playing.gateway
     return f"""\
-control API         {sandbox.control_url}
+console             {sandbox.control_url}/
+control API         {sandbox.control_url}/sandbox
 gateway, gRPC       {gateway.grpc}
 gateway, callbacks  {gateway.edge}
 gateway, admin      {gateway.admin}

@@ -9,6 +9,7 @@ from typing import Final
 from rich.console import Console
 
 from sandbox.common.state import KeptState, StateError
+from sandbox.console.gateway import Gateway
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
 from sandbox.playground import commands
 from sandbox.playground.errors import PlaygroundError
@@ -62,6 +63,8 @@ async def playground(console: Console, choices: Choices) -> None:
         if not choices.handler:
             await sandbox.issuer.answer(())
         connected = await running.enter_async_context(channel(gateway.grpc, sandbox.pki))
+        addresses = {"grpc": gateway.grpc, "edge": gateway.edge, "admin": gateway.admin}
+        await running.enter_async_context(sandbox.console.connected(Gateway(connected, gateway.log, addresses)))
         answering = asyncio.create_task(sandbox.issuer.run(connected))
         running.callback(answering.cancel)
         await sandbox.issuer.answer(sandbox.issuer.kinds)

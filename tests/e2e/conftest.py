@@ -6,12 +6,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from playwright.async_api import Browser, async_playwright, expect
 
 from sandbox import Sandbox
 from sandbox.common.pki import make_pki
 from sandbox.d1.callbacks.notifier import EdgeCredentials
 from sandbox.gateway import GatewayConfig, GatewayProcess, write_policy
 from tests.e2e.command import calling
+from tests.interop.interop_languages import require
+from tools.operators_page_pictures import CHROMIUM
 
 _MARK = "D1_E2E_TEST"
 
@@ -77,6 +80,16 @@ async def shared_gateway(
 def caller(shared_sandbox: Sandbox, shared_gateway: GatewayProcess) -> Mapping[str, str]:
     """The environment of commands with all grants at the shared gateway."""
     return calling(shared_gateway, shared_sandbox.pki)
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    require(CHROMIUM)
+    expect.set_options(timeout=20_000)
+    async with async_playwright() as playwright:
+        launched = await playwright.chromium.launch(executable_path=CHROMIUM)
+        yield launched
+        await launched.close()
 
 
 @asynccontextmanager

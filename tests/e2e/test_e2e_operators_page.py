@@ -8,12 +8,10 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import grpc
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from gateway.operators.page import _MAX_AGE_SECONDS
 from issuer.card.v1 import messages_pb2 as card
@@ -26,23 +24,12 @@ from sandbox.d1.model.notification import Notification
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from sandbox.handler import Handler
 from tests.callback_replies import reject
+from tests.e2e.browsing import violations
 from tests.e2e.watching import connect
-from tests.interop.interop_languages import require
 from tests.running import edge_session, notification_path
-from tools.operators_page_pictures import CHROMIUM
 
 _POLL_MS = 5_000
 _HOSTILE = "</code><img src=x onerror=document.title='caught'><script>document.title='caught'</script>"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    require(CHROMIUM)
-    expect.set_options(timeout=20_000)
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=CHROMIUM)
-        yield launched
-        await launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +58,7 @@ class Shown:
 
     async def violations(self) -> list[str]:
         """Return what is not accessible, at either size and in either scheme."""
-        found = []
-        schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-        for width in (1280, 390):
-            await self.page.set_viewport_size({"width": width, "height": 900})
-            for scheme in schemes:
-                await self.page.emulate_media(color_scheme=scheme)
-                result = await Axe().run(self.page)
-                found += [f"{width}, {scheme}: {result.generate_report()}"] * bool(result.violations_count)
-        return found
+        return await violations(self.page)
 
     async def is_within(self, width: int) -> bool:
         """Return whether nothing is wider than the screen."""

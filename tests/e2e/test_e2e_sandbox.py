@@ -6,79 +6,18 @@ import os
 import re
 import signal
 import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from sandbox.common.ports import free_ports
 from sandbox.d1.acs.purchase import Flow
 from sandbox.playground.folder import MADE
 from tests.e2e.command import Ended, d1_gateway, ended, running, started
+from tests.e2e.playing import SECONDS, Playing, playing
 
-_SECONDS = 60.0
 _KINDS = ["consumer_information", "deliver_otp", "authenticate", "authentication_result", "card_credentials"]
-
-
-@dataclass(frozen=True, slots=True)
-class Playing:
-    """A running sandbox."""
-
-    process: Process
-    where: Path
-    """The folder that it was started in."""
-    printed: str
-
-    @property
-    def folder(self) -> Path:
-        return self.where / "d1-sandbox"
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads((self.folder / "sandbox.json").read_text())
-        return facts
-
-    async def control(self, method: str, path: str, **fields: Any) -> dict[str, Any]:
-        url = f"{self.facts['addresses']['control']}/sandbox/{path}"
-        async with aiohttp.ClientSession() as session, session.request(method, url, json=fields or None) as response:
-            assert response.status < 300, await response.text()
-            return {} if response.status == 204 else dict(await response.json())
-
-    @asynccontextmanager
-    async def shell(self, command: str) -> AsyncIterator[Process]:
-        """Run a command as pasted, after what is printed first, with nothing else on the path."""
-        script = f"source d1-sandbox/sandbox.env\n{command}"
-        foreground = ("env", "--default-signal", "PATH=/usr/bin:/bin", "bash", "-c", script)
-        async with asyncio.timeout(_SECONDS), started(*foreground, session=True, folder=self.where) as process:
-            yield process
-
-    async def call(self, rpc: str, **request: Any) -> Ended:
-        async with self.shell(f"echo '{json.dumps(request)}' | d1-gateway-client call {rpc} --data -") as process:
-            return await ended(process)
-
-    async def notifications(self) -> list[str]:
-        async with self.shell("d1-gateway-client watch --from-start --no-follow --json") as process:
-            watched = await ended(process)
-        assert watched.status == 0, watched
-        return watched.stdout.splitlines()
-
-
-@asynccontextmanager
-async def playing(where: Path, *options: str, port_base: int = 0) -> AsyncIterator[Playing]:
-    command = running("sandbox", "--port-base", str(port_base), *options, folder=where)
-    async with asyncio.timeout(_SECONDS), command as process:
-        assert process.stdout is not None
-        printed = ""
-        while "Stop with Ctrl-C" not in printed:
-            line = await process.stdout.readline()
-            assert line, f"it ended: {printed}{await ended(process)}"
-            printed += line.decode()
-        yield Playing(process, where, printed)
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +188,7 @@ async def test_a_gateway_that_ends_starts_again_where_it_was_and_callbacks_are_a
 async def test_a_signal_while_it_starts_ends_it_and_the_folder_can_be_used_again(
     processes: int, number: signal.Signals, tmp_path: Path
 ) -> None:
-    async with asyncio.timeout(_SECONDS), running("sandbox", "--port-base", "0", folder=tmp_path) as process:
+    async with asyncio.timeout(SECONDS), running("sandbox", "--port-base", "0", folder=tmp_path) as process:
         lock = tmp_path / "d1-sandbox" / "sandbox.lock"
         while not lock.exists() or len(_children(process.pid)) < processes:  # noqa: ASYNC110 (another process)
             await asyncio.sleep(0.005)
@@ -263,7 +202,7 @@ async def test_a_signal_while_it_starts_ends_it_and_the_folder_can_be_used_again
 
 async def test_an_output_that_cannot_be_written_ends_it_with_the_reason(tmp_path: Path) -> None:
     command = f"exec '{Path(sys.executable).with_name('d1-gateway')}' sandbox --port-base 0 > /dev/full"
-    async with asyncio.timeout(_SECONDS), started("bash", "-c", command, folder=tmp_path) as process:
+    async with asyncio.timeout(SECONDS), started("bash", "-c", command, folder=tmp_path) as process:
         assert (await ended(process)).only_line(2) == "standard output: No space left on device"
 
 

@@ -39,10 +39,13 @@ class Phones:
 
     def __init__(self) -> None:
         self._messages: list[Sms] = []
+        self.on_sms: Callable[[Sms], None] = lambda _: None
+        """Called with each SMS."""
 
     def receive(self, message: Sms) -> None:
         """Receive an SMS."""
         self._messages.append(message)
+        self.on_sms(message)
 
     def messages(self, purchase_id: str | None = None) -> list[Sms]:
         """Return the SMS of one purchase or of all, oldest first."""

@@ -27,7 +27,7 @@ from sandbox.d1.acs.purchases import Purchases
 from sandbox.d1.callbacks.background import Background
 from sandbox.d1.model import contract
 
-__all__ = ["AcsControl", "NoSuchPurchaseError"]
+__all__ = ["AcsControl", "NoSuchPurchaseError", "shown_purchase", "shown_sms"]
 
 _LARGEST_AMOUNT = 10**12
 _MERCHANT = re.compile(r".{1,40}")
@@ -88,43 +88,43 @@ class AcsControl:
         ]
 
     async def _list(self, _: web.Request) -> web.Response:
-        return web.json_response({"purchases": [_shown(purchase) for purchase in self.purchases.all()]})
+        return web.json_response({"purchases": [shown_purchase(purchase) for purchase in self.purchases.all()]})
 
     async def _start(self, request: web.Request) -> web.Response:
         body = json_object(await request.read())
         order, wait_ms = _order(body), integer(body, "wait_ms", 0, 0, _LONGEST_WAIT_MS)
         purchase = self.purchases.start(order)
         await _rests(purchase, wait_ms / 1000)
-        return web.json_response(_shown(purchase), status=201)
+        return web.json_response(shown_purchase(purchase), status=201)
 
     async def _show(self, request: web.Request) -> web.Response:
         purchase = self._purchase(request)
         await _rests(purchase, _wait_seconds(request))
-        return web.json_response(_shown(purchase))
+        return web.json_response(shown_purchase(purchase))
 
     async def _type_otp(self, request: web.Request) -> web.Response:
         purchase = self._purchase(request)
         right = purchase.type_otp(text(json_object(await request.read()), "otp"))
-        return web.json_response({"right": right, **_shown(purchase)})
+        return web.json_response({"right": right, **shown_purchase(purchase)})
 
     async def _resend(self, request: web.Request) -> web.Response:
         purchase = self._purchase(request)
         purchase.resend()
-        return web.json_response(_shown(purchase))
+        return web.json_response(shown_purchase(purchase))
 
     async def _approve(self, request: web.Request) -> web.Response:
         purchase = self._purchase(request)
         purchase.approve()
-        return web.json_response(_shown(purchase))
+        return web.json_response(shown_purchase(purchase))
 
     async def _deny(self, request: web.Request) -> web.Response:
         purchase = self._purchase(request)
         purchase.deny()
-        return web.json_response(_shown(purchase))
+        return web.json_response(shown_purchase(purchase))
 
     async def _list_sms(self, request: web.Request) -> web.Response:
         found = self.phones.messages(request.query.get("purchaseId"))
-        return web.json_response({"messages": [_shown_sms(message) for message in found]})
+        return web.json_response({"messages": [shown_sms(message) for message in found]})
 
     async def _list_authenticators(self, _: web.Request) -> web.Response:
         shown = [{"appInstanceId": app, "consumerId": of} for app, of in self.authenticators.all().items()]
@@ -195,7 +195,8 @@ def _wait_seconds(request: web.Request) -> float:
     return int(digits) / 1000
 
 
-def _shown(purchase: Purchase) -> dict[str, Any]:
+def shown_purchase(purchase: Purchase) -> dict[str, Any]:
+    """Return a purchase as the control API shows it."""
     order = purchase.order
     return {
         "purchaseId": purchase.purchase_id,
@@ -227,7 +228,8 @@ def _shown_delivery(delivery: Delivery | None) -> dict[str, Any] | None:
     return None if delivery is None else {"status": delivery.status, "error": delivery.error}
 
 
-def _shown_sms(message: Sms) -> dict[str, Any]:
+def shown_sms(message: Sms) -> dict[str, Any]:
+    """Return an SMS as the control API shows it, with its OTP."""
     return {
         "phone": message.phone,
         "language": message.language,

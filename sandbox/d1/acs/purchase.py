@@ -137,6 +137,8 @@ class Purchase:
     delivery: Delivery | None = None
     """The delivery of the final notification; None before."""
     otp_attempts_left: int = contract.OTP_ATTEMPTS
+    on_change: "Callable[[Purchase], None]" = field(default=lambda _: None, repr=False)
+    """Called when the status changes, and when the end is notified."""
     _otp: str = field(default="", init=False, repr=False)
     _entry: "asyncio.Future[Entry] | None" = field(default=None, init=False, repr=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False, repr=False)
@@ -302,6 +304,7 @@ class Purchase:
         self._change()
 
     def _change(self) -> None:
+        self.on_change(self)
         self._changed.set()
         self._changed = asyncio.Event()
 

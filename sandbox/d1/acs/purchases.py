@@ -54,6 +54,8 @@ class Purchases:
         self._background = background
         self._clock = clock
         self._purchases: dict[str, Purchase] = {}
+        self.on_change: Callable[[Purchase], None] = lambda _: None
+        """Called with each purchase as it starts, and whenever its status changes."""
 
     def all(self) -> tuple[Purchase, ...]:
         """Return all purchases, oldest first."""
@@ -75,7 +77,9 @@ class Purchases:
             raise NotPossibleError("the card is not active")
         if order.flow is Flow.OOB and not self._authenticators.has_any(card.details.consumer_id):
             raise NotPossibleError("the consumer has not enrolled an authenticator")
-        purchase = Purchase(order, card, datetime.fromtimestamp(self._clock(), UTC))
+        started = datetime.fromtimestamp(self._clock(), UTC)
+        purchase = Purchase(order, card, started, on_change=self.on_change)
+        self.on_change(purchase)
         self._purchases[purchase.purchase_id] = purchase
         self._background.start(self._run(purchase), f"purchase {purchase.purchase_id}")
         return purchase

@@ -14,7 +14,7 @@ from yarl import URL
 
 from sandbox.d1.model.contract import BANKING, EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, Callback
 
-__all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "NotDeliveredError"]
+__all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "Exchange", "NotDeliveredError"]
 
 
 class NotDeliveredError(Exception):
@@ -45,6 +45,21 @@ class EdgeResponse:
     body: bytes = field(repr=False)
 
 
+@dataclass(eq=False, slots=True)
+class Exchange:
+    """A call to the edge while it runs, and after."""
+
+    name: str
+    """The callback's name in D1's specification."""
+    correlation_id: str
+    began: float
+    """When it was sent, in seconds since 1970 (UTC)."""
+    milliseconds: float | None = None
+    """The time to the response, or to giving up; None while it runs."""
+    status: int | None = None
+    """The response's status; None without a response."""
+
+
 class EdgeClient:
     """Calls the edge on behalf of one issuer."""
 
@@ -70,6 +85,8 @@ class EdgeClient:
         self._credentials = credentials
         self.banking_path = BANKING
         """Where the paths of callbacks about consumers begin."""
+        self.on_exchange: Callable[[Exchange], None] = lambda _: None
+        """Called when a call begins, and when it ends."""
         self._edges: tuple[URL, ...] = ()
         self._token = ""
         self._token_expiry = 0.0
@@ -130,6 +147,26 @@ class EdgeClient:
         Raises:
             NotDeliveredError: No response in time, or no token.
         """
+        exchange = Exchange(call.name, correlation_id, self._clock())
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.on_exchange(exchange)
+        try:
+            response = await self._exchange(call, ids, correlation_id, body, query)
+            exchange.status = response.status
+            return response
+        finally:
+            exchange.milliseconds = (loop.time() - began) * 1000
+            self.on_exchange(exchange)
+
+    async def _exchange(
+        self,
+        call: Callback,
+        ids: Mapping[str, str],
+        correlation_id: str,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, str] | None,
+    ) -> EdgeResponse:
         path = call.path.format(issuerId=self._issuer_id, **ids)
         if path.startswith(f"{BANKING}/"):
             path = self.banking_path + path.removeprefix(BANKING)

@@ -4,6 +4,7 @@ import base64
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sandbox.common.fields import InvalidValueError
 from sandbox.common.state import State
@@ -60,6 +61,18 @@ class Card:
     suspended_for: SuspendReason | None = None
     awaits_credentials: bool = False
     """Whether it was renewed or replaced without card data, which D1 then requests from the issuer."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return the card as the control API shows it: without its number."""
+        return {
+            "cardId": self.card_id,
+            "consumerId": self.details.consumer_id,
+            "cardProductId": self.details.product_id,
+            "state": self.state.value,
+            "suspendedFor": self.suspended_for,
+            "createdByD1": self.created_by_d1,
+            "awaitsCredentials": self.awaits_credentials,
+        }
 
 
 @dataclass(frozen=True, slots=True)

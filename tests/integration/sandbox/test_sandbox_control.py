@@ -143,7 +143,8 @@ async def test_bad_input_gets_a_400_with_the_name_of_the_field(
     ],
 )
 async def test_a_page_of_another_site_can_change_nothing(caller: Caller, headers: dict[str, str], status: int) -> None:
-    url = f"{caller.sandbox.control_url}/sandbox/handler"
     own = {} if headers else {"Origin": caller.sandbox.control_url}
-    async with aiohttp.ClientSession() as session, session.post(url, headers={**headers, **own}) as response:
-        assert response.status == status
+    async with aiohttp.ClientSession(caller.sandbox.control_url, headers={**headers, **own}) as session:
+        for method, path in (("POST", "/sandbox/handler"), ("GET", "/"), ("GET", "/console/feed")):
+            async with session.request(method, path) as response:
+                assert response.status == status

@@ -1,0 +1,183 @@
+"""The console as a whole: serves the page and its feed, and follows the sandbox while a page is open."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from importlib import resources
+from types import MappingProxyType
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+
+from sandbox.common.answers import Answering
+from sandbox.common.faults import Faults
+from sandbox.console.feed import Feed
+from sandbox.console.gateway import Gateway, GatewayFollower
+from sandbox.console.recorder import Recorder
+from sandbox.d1.model.store import CardStore
+from sandbox.d1.simulator import D1
+
+__all__ = ["Console"]
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        hdrs.CACHE_CONTROL: "no-store",
+        "Content-Security-Policy": _POLICY,
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
+)
+_TYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+)
+_PAGE: Final = "console.html"
+_RECONNECT: Final = b"retry: 500\n\n"
+_RESET: Final = b"event: reset\ndata: {}\n\n"
+_BEAT: Final = b"event: beat\ndata: {}\n\n"
+_BEAT_SECONDS: Final = 2.0
+_BETWEEN_SECONDS: Final = 0.04
+"""The pause after each event: what happens meanwhile travels together."""
+_POLL_SECONDS: Final = 0.25
+_MOST_CARDS: Final = 100
+
+
+class Console:
+    """The console of a sandbox. While no page is open, it only notes what happened last."""
+
+    def __init__(self, d1: D1, issuer: Answering, faults: Faults, clock: Callable[[], float]) -> None:
+        """Note what happens from now on.
+
+        Args:
+            d1: The simulator of D1.
+            issuer: The sandbox's own handler.
+            faults: The faults on demand.
+            clock: Returns the time, in seconds since 1970 (UTC).
+        """
+        self._store = d1.store
+        self._issuer = issuer
+        self._faults = faults
+        self._clock = clock
+        self._feed = Feed()
+        self._follower: GatewayFollower | None = None
+        self._pages = 0
+        self._following: asyncio.Task[None] | None = None
+        Recorder(self._feed, clock).record(d1.purchases, d1.phones, d1.edge, issuer)
+        folder = resources.files("sandbox.console") / "static"
+        self._files = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    @asynccontextmanager
+    async def connected(self, gateway: Gateway) -> AsyncIterator[None]:
+        """Show a gateway for the duration of the block; its channel may be closed afterwards."""
+        self._follower = GatewayFollower(self._feed, gateway, self._clock)
+        try:
+            yield
+        finally:
+            self._follower = None
+            if self._following is not None:
+                self._following.cancel()
+                await asyncio.gather(self._following, return_exceptions=True)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, without the page's own: see `page`."""
+        return [web.get("/console/feed", self._serve_feed), web.get("/console/{name}", self._serve_file)]
+
+    def page(self) -> web.Response:
+        """Return the page."""
+        return self._file(_PAGE)
+
+    async def _serve_file(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self._files:
+            raise web.HTTPNotFound
+        return self._file(name)
+
+    def _file(self, name: str) -> web.Response:
+        kind = _TYPES[name[name.rindex(".") :]]
+        return web.Response(body=self._files[name], content_type=kind, charset="utf-8", headers=_HEADERS)
+
+    async def _serve_feed(self, request: web.Request) -> web.StreamResponse:
+        known = request.headers.get("Last-Event-ID") or request.query.get("after", "")
+        position = self._feed.position(known)
+        response = web.StreamResponse(headers={**_HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
+        await response.prepare(request)
+        async with self._attended():
+            # A page that closes ends its connection: the next write then fails, and that is how one leaves.
+            with suppress(ConnectionError):
+                await response.write(_RECONNECT + (_RESET if position is None else b""))
+                await self._send(response, position or 0)
+        return response
+
+    async def _send(self, response: web.StreamResponse, position: int) -> None:
+        while True:
+            position, event = self._feed.since(position)
+            await response.write(event)
+            await asyncio.sleep(_BETWEEN_SECONDS)
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BEAT_SECONDS):
+                        await self._feed.changed(position)
+                        break
+                await response.write(_BEAT)
+
+    @asynccontextmanager
+    async def _attended(self) -> AsyncIterator[None]:
+        """Follow what must be asked for, for as long as a page is open."""
+        self._pages += 1
+        if self._pages == 1:
+            self._following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            self._pages -= 1
+            if self._pages == 0 and self._following is not None:
+                self._following.cancel()
+                self._following = None
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_sandbox())
+            if self._follower is not None:
+                tasks.create_task(self._follower.follow())
+
+    async def _follow_sandbox(self) -> None:
+        shown: dict[str, Mapping[str, Any]] = {}
+        while True:
+            now: dict[str, Mapping[str, Any]] = {
+                "cards": {"cards": _cards(self._store)},
+                "handler": {
+                    "all": self._issuer.all_kinds,
+                    "kinds": self._issuer.kinds,
+                    "registered": self._issuer.answered,
+                },
+                "faults": {"faults": _faults(self._faults)},
+            }
+            for topic, item in now.items():
+                if shown.get(topic) != item:
+                    shown[topic] = item
+                    self._feed.put(topic, topic, partial(dict, item))
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def _cards(store: CardStore) -> list[dict[str, Any]]:
+    return [card.shown() for card in store.cards()[-_MOST_CARDS:]]
+
+
+def _faults(faults: Faults) -> list[dict[str, Any]]:
+    return [
+        {
+            "operation": fault.operation,
+            "left": left,
+            "latencyMs": fault.latency_ms,
+            "status": fault.status,
+            "drop": None if fault.drop is None else fault.drop.value,
+        }
+        for fault, left in faults.pending()
+    ]

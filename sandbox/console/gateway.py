@@ -1,0 +1,146 @@
+"""Follows a gateway for the console: its notifications, subscriptions, log, and whether it is there."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import orjson
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.console.feed import Feed
+
+__all__ = ["Gateway", "GatewayFollower"]
+
+_PAUSE_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.25
+_SUBSCRIPTIONS_SECONDS: Final = 2.0
+_CALL_SECONDS: Final = 2.0
+_MOST_LOG_BYTES: Final = 256 * 1024
+"""How much of the log is read at once; of what is longer, the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The gateway that the console shows."""
+
+    channel: grpc.aio.Channel
+    """With a caller's credentials: the console is a client like others."""
+    log: Path
+    """The log, one JSON object per line."""
+    addresses: Mapping[str, str]
+    """Its addresses by name, to show."""
+
+
+class GatewayFollower:
+    """Follows while `follow` runs; continues where it was when that runs again."""
+
+    def __init__(self, feed: Feed, gateway: Gateway, clock: Callable[[], float]) -> None:
+        """Follow nothing yet.
+
+        Args:
+            feed: Takes the items.
+            gateway: What to follow.
+            clock: Returns the time, in seconds since 1970 (UTC).
+        """
+        self._feed = feed
+        self._gateway = gateway
+        self._clock = clock
+        self._notifications = NotificationServiceStub(gateway.channel)
+        self._since = Timestamp(seconds=int(clock()))
+        self._cursor = ""
+        self._lines = 0
+        self._read_to: int | None = None
+
+    async def follow(self) -> None:
+        """Follow the gateway until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in (self._follow_state, self._follow_notifications, self._follow_subscriptions, self._follow_log):
+                tasks.create_task(work())
+
+    async def _follow_state(self) -> None:
+        channel = self._gateway.channel
+        while True:
+            state = channel.get_state(try_to_connect=True)
+            shown = {"up": state is grpc.ChannelConnectivity.READY, "since": self._clock()}
+            self._feed.put("gateway", "gateway", partial(dict, **shown, addresses=dict(self._gateway.addresses)))
+            await channel.wait_for_state_change(state)
+
+    async def _follow_notifications(self) -> None:
+        while True:
+            watch = self._notifications.WatchNotifications(self._request(), wait_for_ready=True)
+            try:
+                async for batch in watch:
+                    seen = self._clock()
+                    for each in batch.notifications:
+                        self._feed.put("notifications", each.cursor, partial(_shown, each, seen))
+                    self._cursor = batch.cursor or self._cursor
+            except grpc.aio.AioRpcError:
+                pass  # It is down, or ends.
+            finally:
+                watch.cancel()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _request(self) -> notification.WatchNotificationsRequest:
+        if self._cursor:
+            return notification.WatchNotificationsRequest(after_cursor=self._cursor)
+        return notification.WatchNotificationsRequest(since_time=self._since)
+
+    async def _follow_subscriptions(self) -> None:
+        shown = None
+        while True:
+            with suppress(grpc.aio.AioRpcError):
+                found = await self._notifications.ListSubscriptions(
+                    notification.ListSubscriptionsRequest(page_size=20), timeout=_CALL_SECONDS
+                )
+                now = {"subscriptions": [_as_json(each) for each in found.subscriptions]}
+                if now != shown:
+                    shown = now
+                    self._feed.put("subscriptions", "subscriptions", partial(dict, now))
+            await asyncio.sleep(_SUBSCRIPTIONS_SECONDS)
+
+    async def _follow_log(self) -> None:
+        while True:
+            with suppress(OSError):
+                self._read_log()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _read_log(self) -> None:
+        with self._gateway.log.open("rb") as file:
+            end = file.seek(0, 2)
+            begin = max(self._read_to or 0, end - _MOST_LOG_BYTES)
+            file.seek(begin)
+            whole, _, _ = file.read(end - begin).rpartition(b"\n")
+        self._read_to = begin + len(whole)
+        for line in whole.splitlines():
+            with suppress(orjson.JSONDecodeError):
+                logged = orjson.loads(line)
+                if isinstance(logged, dict):
+                    self._lines += 1
+                    self._feed.put("log", str(self._lines), partial(dict, logged))
+
+
+def _shown(each: notification.Notification, seen: float) -> Mapping[str, Any]:
+    event = each.WhichOneof("event")
+    operation = {} if event is None else _as_json(getattr(each, event))
+    return {
+        "cursor": each.cursor,
+        "cardId": each.card_id,
+        "consumerId": each.consumer_id,
+        "correlationId": each.correlation_id,
+        "received": each.receive_time.ToMicroseconds() / 1e6,
+        "seen": seen,
+        "operation": operation,
+    }
+
+
+def _as_json(message: Any) -> dict[str, Any]:
+    shown: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return shown

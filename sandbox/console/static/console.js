@@ -1,0 +1,132 @@
+/** The page: what changes is shown once a frame, and what is lost is said. */
+
+import * as activity from "./activity.js";
+import { elapsed, h, show } from "./dom.js";
+import { follow, only } from "./feed.js";
+import * as phone from "./phone.js";
+import * as purchases from "./purchases.js";
+import * as shop from "./shop.js";
+
+const NOTICE_MS = 8_000;
+const GATEWAY_GRACE_MS = 400;
+
+const banner = document.getElementById("link");
+
+/** What shows each topic. */
+const SHOWN = [
+  [renderGateway, ["gateway"]],
+  [shop.render, ["cards"]],
+  [phone.render, ["purchases", "sms"]],
+  [purchases.render, ["purchases", "calls", "answers", "notifications", "log"]],
+  [activity.renderCalls, ["calls", "answers", "log"]],
+  [activity.renderNotifications, ["notifications"]],
+  [activity.renderSubscriptions, ["subscriptions"]],
+  [activity.renderHandler, ["handler"]],
+];
+
+let waiting = null;
+let lostAt = null;
+let noticeTimer = 0;
+
+function renderLater(changed) {
+  if (waiting === null) {
+    waiting = new Set();
+    requestAnimationFrame(() => {
+      const now = waiting;
+      waiting = null;
+      for (const [render, topics] of SHOWN) {
+        if (now.has("*") || topics.some((topic) => now.has(topic))) {
+          render();
+        }
+      }
+    });
+  }
+  for (const topic of changed ?? ["*"]) {
+    waiting.add(topic);
+  }
+}
+
+function say(level, text) {
+  banner.className = text === "" ? "link" : `link ${level}`;
+  if (banner.textContent !== text) {
+    banner.textContent = text;
+  }
+}
+
+function sayFound(text) {
+  say("good", text);
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => say("", ""), NOTICE_MS);
+}
+
+const clock = () => new Date().toISOString().slice(11, 19);
+
+function onLink(isThere) {
+  document.body.classList.toggle("lost", !isThere);
+  if (!isThere && lostAt === null) {
+    lostAt = clock();
+    clearTimeout(noticeTimer);
+    say("bad", `The sandbox is stopped, since ${lostAt} UTC. What is below is from then; the page goes on when it is back.`);
+    renderGateway();
+  } else if (isThere && lostAt !== null) {
+    lostAt = null;
+    sayFound("The sandbox is back.");
+    renderGateway();
+  }
+}
+
+let gatewayWasUp = null;
+
+function renderGateway() {
+  const gateway = only("gateway");
+  const pill = document.getElementById("gateway");
+  const [word, level] =
+    lostAt !== null ? ["Sandbox stopped", "bad"] : gateway === undefined ? ["No gateway", "idle"] : gateway.up ? ["Gateway connected", "good"] : ["Gateway stopped", "bad"];
+  pill.textContent = word;
+  pill.className = `ready ${level}`;
+  document.title = `${word} · sandbox · d1-gateway`;
+  if (gateway !== undefined && lostAt === null) {
+    tellGateway(gateway.up);
+    const { admin, grpc, edge } = gateway.addresses;
+    show(document.getElementById("addresses"),
+      "gRPC ", h("code", {}, grpc), " · callbacks ", h("code", {}, edge.replace("https://", "")), " · ",
+      h("a", { href: `${admin}/`, target: "_blank", rel: "noopener noreferrer" }, "operators’ page"));
+  }
+}
+
+let gatewayTimer = 0;
+
+function tellGateway(isUp) {
+  clearTimeout(gatewayTimer);
+  if (isUp && gatewayWasUp === false) {
+    sayFound("The gateway is back, and what it had acknowledged is still there.");
+  }
+  if (isUp) {
+    gatewayWasUp = true;
+    return;
+  }
+  // As the page begins, it is not connected yet.
+  gatewayTimer = setTimeout(() => {
+    gatewayWasUp = false;
+    clearTimeout(noticeTimer);
+    say("bad", "The gateway is stopped. D1 repeats its notifications until it is back; calls and callbacks fail.");
+  }, GATEWAY_GRACE_MS);
+}
+
+setInterval(() => {
+  for (const time of document.querySelectorAll("time")) {
+    const text = elapsed(time.dateTime);
+    if (time.textContent !== text) {
+      time.textContent = text;
+    }
+  }
+}, 1_000);
+
+shop.start((id) => {
+  purchases.choose(id);
+  renderLater(null);
+});
+phone.start();
+purchases.start();
+activity.start();
+follow({ onChange: renderLater, onLink });

@@ -1,0 +1,190 @@
+"""The sandbox's console in a real browser: a person makes everything happen with clicks and typing, and sees it."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
+
+from sandbox.common.ports import free_ports
+from sandbox.d1.acs.purchase import Flow
+from tests.e2e.browsing import violations
+from tests.e2e.command import Ended, ended
+from tests.e2e.playing import Playing, playing
+
+_OTP = re.compile(r"\b\d{6}\b")
+_ENDS = {
+    Flow.FRICTIONLESS: "frictionless",
+    Flow.SMS_OTP: "challenge otp sms",
+    Flow.SMS_OTP_ISSUER: "challenge otp sms",
+    Flow.OOB: "challenge oob",
+    Flow.OOB_ISSUER: "challenge oob issuer",
+}
+_ASKED = {
+    Flow.SMS_OTP: "getConsumerInformation",
+    Flow.SMS_OTP_ISSUER: "deliverOtp",
+    Flow.OOB_ISSUER: "authenticateConsumer",
+}
+
+
+@pytest.fixture(scope="module")
+async def sandbox_of_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Playing]:
+    async with playing(tmp_path_factory.mktemp("console")) as started_once:
+        yield started_once
+        started_once.process.send_signal(signal.SIGINT)
+        assert await ended(started_once.process) == Ended(0, "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """The console in a tab of its own."""
+
+    page: Page
+    complaints: list[str]
+    """What the browser says in its console: errors, and what the Content-Security-Policy forbids."""
+
+    def rows(self, of: str) -> Locator:
+        return self.page.locator(f"#{of} tbody tr")
+
+    @property
+    def steps(self) -> Locator:
+        """The steps of the sequence that is shown."""
+        return self.page.locator("#sequence li")
+
+    async def buy(self, flow: Flow, merchant: str, amount: str = "12.34") -> None:
+        page = self.page
+        await page.get_by_label("Amount").fill(amount)
+        await page.get_by_label("Merchant").fill(merchant)
+        await page.get_by_label("How the cardholder").select_option(flow.value)
+        await page.get_by_role("button", name="Buy").click()
+
+    def purchase(self, merchant: str) -> Locator:
+        return self.page.locator("#purchases button").filter(has_text=merchant)
+
+
+@asynccontextmanager
+async def opened(browser: Browser, sandbox: Playing) -> AsyncIterator[Tab]:
+    async with await browser.new_page(viewport={"width": 1280, "height": 900}) as page:
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(sandbox.facts["addresses"]["control"])
+        await expect(page.locator("#gateway")).to_have_text("Gateway connected")
+        yield Tab(page, complaints)
+
+
+@pytest.mark.parametrize("flow", Flow)
+async def test_a_person_completes_each_flow_and_sees_its_notification_and_its_sequence(
+    flow: Flow, browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        merchant = f"Shop of {flow}"
+        await tab.buy(flow, merchant)
+        if flow in {Flow.SMS_OTP, Flow.SMS_OTP_ISSUER}:
+            asked = tab.page.locator("#phone form").filter(has_text=merchant)
+            await expect(asked).to_contain_text("EUR 12.34")
+            [otp, *_] = _OTP.findall(
+                await tab.page.locator("#phone .item").filter(has_text="SMS to").first.inner_text()
+            )
+            await asked.get_by_label("OTP").fill("1")
+            await asked.get_by_role("button", name="Confirm").click()
+            await expect(asked).to_contain_text("An OTP has digits only.")
+            await asked.get_by_label("OTP").fill(str((int(otp) + 1) % 10**6).zfill(6))
+            await asked.get_by_role("button", name="Confirm").click()
+            await expect(asked).to_contain_text("That is not the OTP. 2 attempts are left.")
+            await asked.get_by_label("OTP").fill(otp)
+            await tab.page.keyboard.press("Enter")
+        elif flow is not Flow.FRICTIONLESS:
+            asked = tab.page.locator("#phone .item").filter(has_text=merchant)
+            await asked.get_by_role("button", name="Approve").click()
+
+        await expect(tab.purchase(merchant)).to_contain_text("successful")
+        await expect(tab.rows("notifications").first).to_contain_text(_ENDS[flow])
+        await expect(tab.steps.filter(has_text="Merchant to D1").first).to_contain_text(f"purchase, {flow}")
+        await expect(tab.steps.filter(has_text="Edge to Log")).to_contain_text("stored")
+        await expect(tab.steps.filter(has_text="Log to Watcher")).to_contain_text("notification")
+        if flow in _ASKED:
+            await expect(tab.steps.filter(has_text="D1 to Edge").first).to_contain_text(_ASKED[flow])
+            await expect(tab.steps.filter(has_text="Handler to Edge").first).to_contain_text("reply, after")
+        await expect(tab.page.locator("#sequence svg")).to_be_visible()
+        assert tab.complaints == []
+
+
+async def test_nobody_answers_and_the_page_says_why_the_purchase_failed(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab, opened(browser, sandbox_of_all) as other:
+        await other.page.get_by_label("Merchant").fill("Half a na")
+        box = tab.page.get_by_label("deliver_otp")
+        await box.uncheck()
+        await expect(other.page.get_by_label("deliver_otp")).not_to_be_checked()
+        await expect(tab.page.locator("#kind-deliver_otp")).to_contain_text("not connected")
+        await tab.buy(Flow.SMS_OTP_ISSUER, "Nobody's")
+
+        await expect(tab.purchase("Nobody's")).to_contain_text("failed")
+        await expect(tab.page.locator("#sequence")).to_contain_text("Failed: deliverOtp got HTTP 500")
+        await expect(tab.steps.filter(has_text="Broker to Edge")).to_contain_text("no handler: fallback")
+        await expect(tab.rows("calls").first).to_contain_text("no handler, fallback")
+        await expect(other.purchase("Nobody's")).to_contain_text("failed")
+        await expect(other.page.get_by_label("Merchant")).to_have_value("Half a na")
+        await box.check()
+        await expect(tab.page.locator("#kind-deliver_otp .state")).to_have_text("connected")
+
+
+async def test_the_shop_says_what_is_wrong_beside_the_field_and_sends_nothing(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        sent: list[str] = []
+        tab.page.on("request", lambda request: sent.append(request.method))
+        await tab.buy(Flow.FRICTIONLESS, " ", amount="12.345")
+
+        await expect(tab.page.locator("#shop-amount-said")).to_have_text("This currency has 2 decimals.")
+        await expect(tab.page.locator("#shop-merchant-said")).to_have_text("Who sells?")
+        await expect(tab.page.get_by_label("Amount")).to_be_focused()
+        assert await violations(tab.page) == []
+        assert await tab.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert "POST" not in sent
+
+
+async def test_a_burst_of_notifications_is_counted_and_the_page_stays_quick(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        await sandbox_of_all.control("POST", "notifications", cardId="card_1", count=1000, delay_ms=0)
+        await expect(tab.page.locator("#notifications-total")).to_contain_text(re.compile(r"50 latest of 1,\d{3}"))
+        assert await tab.rows("notifications").count() == 50
+        began = time.monotonic()
+        await tab.buy(Flow.FRICTIONLESS, "Quick")
+        await expect(tab.purchase("Quick")).to_contain_text("successful")
+        assert time.monotonic() - began < 5
+
+
+async def test_what_is_stopped_shows_as_stopped_and_recovers(browser: Browser, tmp_path: Path) -> None:
+    base = free_ports(6)[0]
+    async with playing(tmp_path, port_base=base) as first, opened(browser, first) as tab:
+        said = tab.page.locator("#link")
+        [gateway] = _children(first.process.pid)
+        os.kill(gateway, signal.SIGKILL)
+        await expect(said).to_contain_text("The gateway is stopped.")
+        await expect(said).to_contain_text("The gateway is back")
+        first.process.kill()
+        await first.process.wait()
+        await expect(said).to_contain_text("The sandbox is stopped, since")
+        await expect(tab.page).to_have_title(re.compile("^Sandbox stopped · "))
+        assert await violations(tab.page) == []
+
+        async with playing(tmp_path, port_base=base):
+            await expect(said).to_contain_text("The sandbox is back.")
+            await tab.buy(Flow.FRICTIONLESS, "Again")
+            await expect(tab.purchase("Again")).to_contain_text("successful")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

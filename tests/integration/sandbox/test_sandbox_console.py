@@ -1,0 +1,94 @@
+"""The console's feed: what a page gets, when it comes back, and when nobody looks."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from sandbox.console.feed import Feed
+from sandbox.d1.acs.purchase import Flow
+from tests.integration.sandbox.sandbox_caller import Caller
+from tests.integration.sandbox.sandbox_edge import buy
+
+pytestmark = pytest.mark.usefixtures("edge")
+
+
+def _read(event: bytes) -> tuple[str, dict[str, Any]]:
+    event_id, kind, data = event.decode().strip().split("\n")
+    assert kind == "event: changes"
+    return event_id.removeprefix("id: "), json.loads(data.removeprefix("data: "))
+
+
+def test_a_page_that_comes_back_gets_each_item_that_changed_once_and_as_it_is_now() -> None:
+    feed, now = Feed(), [1]
+    for key in ("a", "b"):
+        feed.put("things", key, lambda: {"is": now[0]})
+    before, _ = _read(feed.since(0)[1])
+    for now[0] in (2, 3):
+        feed.put("things", "a", lambda: {"is": now[0]})
+
+    position = feed.position(before)
+    assert position is not None
+    _, event = _read(feed.since(position)[1])
+    assert event == {"counts": {"things": 2}, "changes": [["things", "a", {"is": 3}]]}
+
+
+def test_the_feed_is_bounded_and_counts_what_it_no_longer_has() -> None:
+    feed = Feed()
+    for number in range(10_000):
+        feed.put("notifications", str(number), dict)
+    _, event = _read(feed.since(0)[1])
+    assert event["counts"] == {"notifications": 10_000}
+    assert [key for _, key, _ in event["changes"]] == [str(number) for number in range(9_800, 10_000)]
+
+
+@pytest.mark.parametrize(
+    "event_id", ["", "1", "00000000-1", "-", "{name}-", "{name}--1", "{name}-²", "{name}-99999999"]
+)
+def test_a_position_of_another_sandbox_is_none(event_id: str) -> None:
+    feed = Feed()
+    name = _read(feed.since(0)[1])[0].partition("-")[0]
+    assert feed.position(event_id.format(name=name)) is None
+    assert feed.position(f"{name}-0") == 0
+
+
+async def test_the_feed_has_otps_for_the_phone_alone_and_no_card_number(caller: Caller) -> None:
+    purchase = buy(caller.sandbox, caller.name, Flow.SMS_OTP)
+    await purchase.awaiting()
+    [message] = caller.sandbox.phones.messages(purchase.purchase_id)
+
+    url = f"{caller.sandbox.control_url}/console/feed"
+    async with asyncio.timeout(10), aiohttp.ClientSession() as session, session.get(url) as response:
+        policy = response.headers["Content-Security-Policy"]
+        begins = [await response.content.readuntil(b"\n\n") for _ in range(3)]
+    _, event = _read(begins[2])
+    topics: dict[str, list[str]] = {}
+    for topic, _, item in event["changes"]:
+        topics.setdefault(topic, []).append(json.dumps(item))
+
+    assert begins[:2] == [b"retry: 500\n\n", b"event: reset\ndata: {}\n\n"]
+    assert "default-src 'none'" in policy
+    assert message.otp in topics.pop("sms")[-1]
+    assert purchase.card.details.credentials is not None
+    rest = json.dumps(topics)
+    assert purchase.purchase_id in rest
+    assert message.otp not in rest
+    assert purchase.card.details.credentials.pan not in b"".join(begins).decode()
+
+
+async def test_browsers_get_the_page_and_programs_the_list(caller: Caller) -> None:
+    async with aiohttp.ClientSession(caller.sandbox.control_url) as session:
+        async with session.get("/", headers={"Accept": "text/html,*/*;q=0.8"}) as response:
+            page = await response.text()
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'")
+        for path in ("/", "/sandbox"):
+            async with session.get(path) as response:
+                assert "endpoints" in await response.json()
+        for path in ("/console/console.js", "/console/console.css", "/console/icon.svg"):
+            async with session.get(path) as response:
+                assert response.status == 200
+                assert path.removeprefix("/") in page or response.content_type == "text/javascript"
+        async with session.get("/console/nothing.js") as response:
+            assert response.status == 404
