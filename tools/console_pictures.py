@@ -18,7 +18,7 @@ from playwright.async_api import async_playwright
 from tools.operators_page_pictures import CHROMIUM
 
 _FOLDER: Final = Path(__file__).parents[1] / "docs" / "images"
-_SIZES: Final = ((1280, 800), (390, 844))
+_SIZES: Final = ((1280, 960), (390, 1500))
 _SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 _ORDERS: Final[tuple[dict[str, Any], ...]] = (
     {"cardId": "card_2", "flow": "frictionless", "amount": 450, "merchant": "Corner Coffee", "wait_ms": 20_000},
@@ -40,7 +40,7 @@ async def _take(folder: Path, schemes: tuple[Literal["light", "dark"], ...]) -> 
                 await page.goto(control)
                 await page.locator("#sequence svg").wait_for()
                 await page.wait_for_timeout(2_500)
-                await page.screenshot(path=folder / f"console-{width}-{scheme}.png", full_page=True)
+                await page.screenshot(path=folder / f"console-{width}-{scheme}.png")
         await browser.close()
 
 

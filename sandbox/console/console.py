@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 
 from sandbox.common.answers import Answering
 from sandbox.common.faults import Faults
+from sandbox.console.cards import CardCalls
 from sandbox.console.feed import Feed
 from sandbox.console.gateway import Gateway, GatewayFollower
 from sandbox.console.recorder import Recorder
@@ -67,6 +68,7 @@ class Console:
         self._clock = clock
         self._feed = Feed()
         self._follower: GatewayFollower | None = None
+        self._calls: CardCalls | None = None
         self._pages = 0
         self._following: asyncio.Task[None] | None = None
         Recorder(self._feed, clock).record(d1.purchases, d1.phones, d1.edge, issuer)
@@ -77,21 +79,38 @@ class Console:
     async def connected(self, gateway: Gateway) -> AsyncIterator[None]:
         """Show a gateway for the duration of the block; its channel may be closed afterwards."""
         self._follower = GatewayFollower(self._feed, gateway, self._clock)
+        self._calls = CardCalls(gateway.channel)
         try:
             yield
         finally:
-            self._follower = None
+            self._follower = self._calls = None
             if self._following is not None:
                 self._following.cancel()
                 await asyncio.gather(self._following, return_exceptions=True)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without the page's own: see `page`."""
-        return [web.get("/console/feed", self._serve_feed), web.get("/console/{name}", self._serve_file)]
+        return [
+            web.get("/console/feed", self._serve_feed),
+            web.get("/console/cards/{cardId}/history", self._serve_history),
+            web.post("/console/cards/{rpc}", self._change_card),
+            web.get("/console/{name}", self._serve_file),
+        ]
 
     def page(self) -> web.Response:
         """Return the page."""
         return self._file(_PAGE)
+
+    async def _change_card(self, request: web.Request) -> web.Response:
+        return await self._called().change(request)
+
+    async def _serve_history(self, request: web.Request) -> web.Response:
+        return await self._called().history(request)
+
+    def _called(self) -> CardCalls:
+        if self._calls is None:
+            raise web.HTTPServiceUnavailable(reason="the sandbox has no gateway")
+        return self._calls
 
     async def _serve_file(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

@@ -21,8 +21,10 @@ __all__ = ["Gateway", "GatewayFollower"]
 
 _PAUSE_SECONDS: Final = 0.2
 _POLL_SECONDS: Final = 0.25
-_SUBSCRIPTIONS_SECONDS: Final = 2.0
+_SUBSCRIPTIONS_SECONDS: Final = 5.0
 _CALL_SECONDS: Final = 2.0
+_OWN_CALLS: Final = "sandbox-console"
+"""The correlation id of calls that nobody asked for; their lines in the log are not shown."""
 _MOST_LOG_BYTES: Final = 256 * 1024
 """How much of the log is read at once; of what is longer, the end."""
 
@@ -57,7 +59,7 @@ class GatewayFollower:
         self._since = Timestamp(seconds=int(clock()))
         self._cursor = ""
         self._lines = 0
-        self._read_to: int | None = None
+        self._read_to = 0
 
     async def follow(self) -> None:
         """Follow the gateway until cancelled."""
@@ -82,8 +84,10 @@ class GatewayFollower:
                     for each in batch.notifications:
                         self._feed.put("notifications", each.cursor, partial(_shown, each, seen))
                     self._cursor = batch.cursor or self._cursor
-            except grpc.aio.AioRpcError:
-                pass  # It is down, or ends.
+            except grpc.aio.AioRpcError as error:
+                # It is down, or ends; but another event log does not know the cursor.
+                if error.code() in {grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT}:
+                    self._cursor = ""
             finally:
                 watch.cancel()
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -98,7 +102,9 @@ class GatewayFollower:
         while True:
             with suppress(grpc.aio.AioRpcError):
                 found = await self._notifications.ListSubscriptions(
-                    notification.ListSubscriptionsRequest(page_size=20), timeout=_CALL_SECONDS
+                    notification.ListSubscriptionsRequest(page_size=20),
+                    timeout=_CALL_SECONDS,
+                    metadata=[("x-correlation-id", _OWN_CALLS)],
                 )
                 now = {"subscriptions": [_as_json(each) for each in found.subscriptions]}
                 if now != shown:
@@ -115,14 +121,15 @@ class GatewayFollower:
     def _read_log(self) -> None:
         with self._gateway.log.open("rb") as file:
             end = file.seek(0, 2)
-            begin = max(self._read_to or 0, end - _MOST_LOG_BYTES)
+            # A shorter log is a new one.
+            begin = max(self._read_to if self._read_to <= end else 0, end - _MOST_LOG_BYTES)
             file.seek(begin)
             whole, _, _ = file.read(end - begin).rpartition(b"\n")
         self._read_to = begin + len(whole)
         for line in whole.splitlines():
             with suppress(orjson.JSONDecodeError):
                 logged = orjson.loads(line)
-                if isinstance(logged, dict):
+                if isinstance(logged, dict) and logged.get("correlation_id") != _OWN_CALLS:
                     self._lines += 1
                     self._feed.put("log", str(self._lines), partial(dict, logged))
 

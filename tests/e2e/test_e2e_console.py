@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
@@ -151,6 +152,71 @@ async def test_the_shop_says_what_is_wrong_beside_the_field_and_sends_nothing(
         assert await violations(tab.page) == []
         assert await tab.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert "POST" not in sent
+
+
+async def test_a_card_is_registered_suspended_and_resumed_through_the_gateway_and_errors_say_why(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        page = tab.page
+        form, card = page.locator("#register"), page.locator("#card-card_of_eyes")
+        pan = await form.get_by_label("Card number").input_value()
+        await form.get_by_label("Card id").fill("card of eyes")
+        await form.get_by_role("button", name="Register").click()
+        await expect(form.locator("#register-card_id-said")).to_have_text("1 to 48 letters, digits, _ or -.")
+        await form.get_by_label("Card id").fill("card_of_eyes")
+        await form.get_by_role("button", name="Register").click()
+        await expect(card).to_contain_text("active")
+        await page.get_by_role("button", name="Suspend card_of_eyes").click()
+        await expect(card).to_contain_text("suspended")
+        await page.get_by_role("button", name="Resume card_of_eyes").click()
+        await expect(card).to_contain_text("active")
+
+        await sandbox_of_all.call("CardService/SuspendCard", card_id="card_of_eyes", reason_code="CARD_STOLEN")
+        await page.get_by_role("button", name="Resume card_of_eyes").click()
+        await expect(page.locator("#cards-said")).to_contain_text("(UPSTREAM_FORBIDDEN). D1 has rejected it.")
+        # What the form lets through, the gateway still checks.
+        wrong: dict[str, Any] = {"card_id": "card_of_eyes_2", "consumer_id": "consumer_1", "card_product_id": "light"}
+        wrong["credentials"] = {"pan": "497", "expiry": {"month": 12, "year": 2031}}
+        await page.route("**/RegisterCard", lambda route: route.continue_(post_data=wrong))
+        await form.get_by_role("button", name="Register").click()
+        await expect(form.locator("#register-said")).to_contain_text("(INVALID_REQUEST). Nothing was sent to D1.")
+        await expect(form.locator("#register-pan-said")).not_to_be_empty()
+        for rpc, body, status in (("DeleteCard", {}, 404), ("SuspendCard", {"card_id": 4970101234567}, 400)):
+            answered = await page.request.post(f"{page.url}console/cards/{rpc}", data=body)
+            assert (answered.status, "4970101234567" in await answered.text()) == (status, False)
+        await page.get_by_role("button", name="History card_1").click()
+        await expect(page.locator("#history")).to_contain_text("3DS operations of card_1")
+        assert pan not in await page.content()
+        assert [each for each in tab.complaints if "422" not in each] == []
+
+
+async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        page = tab.page
+        form, active = page.locator("#fault"), page.locator("#faults")
+        await form.get_by_label("Later by").fill("-1")
+        await form.get_by_role("button", name="Add").click()
+        await expect(page.locator("#fault-latency-said")).to_have_text("0 to 60,000.")
+        await form.get_by_label("Later by").fill("0")
+        await form.get_by_label("Call", exact=True).select_option("suspendCard")
+        await form.get_by_label("What happens").select_option("404")
+        await form.get_by_role("button", name="Add").click()
+        await expect(active).to_contain_text("HTTP 404, once")
+        await page.get_by_role("button", name="Suspend card_1").click()
+        said = page.locator("#cards-said")
+        await expect(said).to_contain_text("(UPSTREAM_NOT_FOUND). D1 has rejected it.")
+        await expect(active).to_contain_text("None is active.")
+
+        [correlation_id] = re.findall("Correlation id ([0-9a-f]+)", await said.inner_text())
+        await page.get_by_label("Lines that contain").fill(correlation_id)
+        await expect(page.locator("#log li").first).to_contain_text("SuspendCard")
+        await form.get_by_label("Number of calls").fill("3")
+        await form.get_by_role("button", name="Add").click()
+        await active.get_by_role("button", name="Clear all").click()
+        await expect(active).to_contain_text("None is active.")
 
 
 async def test_a_burst_of_notifications_is_counted_and_the_page_stays_quick(

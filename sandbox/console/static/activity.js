@@ -47,7 +47,7 @@ function within(each, found, at) {
 export function renderCalls() {
   const logs = items("log").filter((each) => each.callback !== undefined);
   const answers = items("answers");
-  const calls = latest("calls").filter((each) => each.name in KINDS);
+  const calls = items("calls").filter((each) => each.name in KINDS).slice(-MOST).reverse();
   const rows = calls.map((each) => {
     const logged = within(each, logs, (line) => Date.parse(line.timestamp) / 1000);
     const answer = within(each, answers.filter((one) => one.kind === KINDS[each.name]), (one) => one.began);
@@ -64,8 +64,8 @@ export function renderCalls() {
       h("td", { class: "when" }, ago(each.began)),
     );
   });
-  const total = counts.calls ?? 0;
-  document.getElementById("calls-total").textContent = total === 0 ? "" : `${calls.length} latest`;
+  const text = rows.length === MOST ? `${MOST} latest` : String(rows.length || "");
+  document.getElementById("calls-total").textContent = text;
   const empty = h("p", { class: "empty" }, "No callback yet. A purchase with an OTP of the issuer makes one.");
   show(document.getElementById("calls"), rows.length > 0 ? table("Callbacks", ["Kind", "Outcome", "Handler", "#Time", "When"], rows) : empty);
 }

@@ -1,8 +1,11 @@
 /** The page: what changes is shown once a frame, and what is lost is said. */
 
 import * as activity from "./activity.js";
+import * as cards from "./cards.js";
 import { elapsed, h, show } from "./dom.js";
+import * as faults from "./faults.js";
 import { follow, only } from "./feed.js";
+import * as log from "./log.js";
 import * as phone from "./phone.js";
 import * as purchases from "./purchases.js";
 import * as shop from "./shop.js";
@@ -16,6 +19,9 @@ const banner = document.getElementById("link");
 const SHOWN = [
   [renderGateway, ["gateway"]],
   [shop.render, ["cards"]],
+  [cards.render, ["cards"]],
+  [faults.render, ["faults"]],
+  [log.render, ["log"]],
   [phone.render, ["purchases", "sms"]],
   [purchases.render, ["purchases", "calls", "answers", "notifications", "log"]],
   [activity.renderCalls, ["calls", "answers", "log"]],
@@ -114,7 +120,7 @@ function tellGateway(isUp) {
 }
 
 setInterval(() => {
-  for (const time of document.querySelectorAll("time")) {
+  for (const time of document.querySelectorAll("time[datetime]")) {
     const text = elapsed(time.dateTime);
     if (time.textContent !== text) {
       time.textContent = text;
@@ -128,5 +134,9 @@ shop.start((id) => {
 });
 phone.start();
 purchases.start();
+purchases.onLog(log.filter);
 activity.start();
+cards.start();
+faults.start();
+log.start();
 follow({ onChange: renderLater, onLink });

@@ -37,6 +37,16 @@ export function start() {
   });
 }
 
+/** Shows the log lines of a purchase on demand. */
+export function onLog(filter) {
+  document.getElementById("sequence").addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-log]");
+    if (button !== null) {
+      filter(button.dataset.log);
+    }
+  });
+}
+
 const began = (purchase) => purchase.began;
 
 function pick(purchase, isShown) {
@@ -46,8 +56,7 @@ function pick(purchase, isShown) {
     { type: "button", id: `pick-${purchase.purchaseId}`, class: "pick", "data-purchase": purchase.purchaseId, "aria-pressed": String(isShown) },
     h("span", { class: "what" }, price(purchase)),
     h("span", { class: `state ${level}` }, word),
-    h("span", { class: "quiet where" }, `${purchase.merchant} · ${purchase.cardId} · ${purchase.flow}`),
-    h("span", { class: "quiet when" }, ago(purchase.began)),
+    h("span", { class: "quiet where" }, `${purchase.merchant} · ${purchase.cardId} · ${purchase.flow} · `, ago(purchase.began)),
   );
 }
 

@@ -117,6 +117,7 @@ export function picture(purchase) {
       drawn,
       h("ol", { class: "unseen" }, all.map((step) => words(step, purchase.began))),
     ),
-    h("p", { class: "quiet id" }, "Correlation id ", h("code", {}, purchase.operationId)),
+    h("p", { class: "quiet id" }, "Correlation id ", h("code", {}, purchase.operationId), " ",
+      h("button", { type: "button", class: "small", "data-log": purchase.operationId }, "Its log lines")),
   ];
 }

@@ -92,3 +92,5 @@ async def test_browsers_get_the_page_and_programs_the_list(caller: Caller) -> No
                 assert path.removeprefix("/") in page or response.content_type == "text/javascript"
         async with session.get("/console/nothing.js") as response:
             assert response.status == 404
+        async with session.post("/console/cards/SuspendCard", json={}) as response:
+            assert (response.status, await response.json()) == (503, {"error": "the sandbox has no gateway"})
