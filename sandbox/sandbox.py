@@ -147,7 +147,7 @@ class Sandbox:
             AsyncExitStack() as running,
         ):
             issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, clock)
-            console = Console(d1, issuer, faults, clock)
+            console = Console(d1, threeds, issuer, faults, clock)
             control = _control(d1, threeds, issuer, console, faults, clock).app()
             actual_control_port = await running.enter_async_context(serve(control, control_port))
             control_url = f"http://{HOST}:{actual_control_port}"

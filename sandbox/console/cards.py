@@ -1,12 +1,13 @@
 """Changes cards for the console, with calls to the gateway as any service makes them."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import grpc
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 
@@ -17,7 +18,7 @@ from issuer.threeds.v1.history_pb2 import ListThreeDSOperationsRequest
 from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from sandbox.common.fields import MalformedBodyError, json_object
 
-__all__ = ["CardCalls"]
+__all__ = ["CardCalls", "answered"]
 
 _CALL_SECONDS: Final = 10.0
 _MOST_OPERATIONS: Final = 20
@@ -53,18 +54,20 @@ class CardCalls:
         except ParseError:
             # Its text quotes the value.
             raise MalformedBodyError from None
-        return await self._answer(getattr(self._cards, rpc)(message, timeout=_CALL_SECONDS))
+        return await answered(getattr(self._cards, rpc)(message, timeout=_CALL_SECONDS))
 
     async def history(self, request: web.Request) -> web.Response:
         """Return D1's latest 3DS operations of a card."""
         wanted = ListThreeDSOperationsRequest(card_id=request.match_info["cardId"], page_size=_MOST_OPERATIONS)
-        return await self._answer(self._operations.ListThreeDSOperations(wanted, timeout=_CALL_SECONDS))
+        return await answered(self._operations.ListThreeDSOperations(wanted, timeout=_CALL_SECONDS))
 
-    async def _answer(self, call: Any) -> web.Response:
-        try:
-            return web.json_response(MessageToDict(await call, preserving_proto_field_name=True))
-        except grpc.aio.AioRpcError as error:
-            return web.json_response(_explained(error), status=_NOT_DONE)
+
+async def answered(call: Awaitable[Message]) -> web.Response:
+    """Return what a call to the gateway returns, or why it failed: reason, outcome, violations."""
+    try:
+        return web.json_response(MessageToDict(await call, preserving_proto_field_name=True))
+    except grpc.aio.AioRpcError as error:
+        return web.json_response(_explained(error), status=_NOT_DONE)
 
 
 def _explained(error: grpc.aio.AioRpcError) -> Mapping[str, Any]:

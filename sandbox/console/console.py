@@ -12,12 +12,15 @@ from aiohttp import hdrs, web
 
 from sandbox.common.answers import Answering
 from sandbox.common.faults import Faults
+from sandbox.console.authentications import AuthenticationCalls
 from sandbox.console.cards import CardCalls
 from sandbox.console.feed import Feed
 from sandbox.console.gateway import Gateway, GatewayFollower
 from sandbox.console.recorder import Recorder
 from sandbox.d1.model.store import CardStore
 from sandbox.d1.simulator import D1
+from sandbox.threeds.simulator import ThreeDS
+from sandbox.threeds.store import PENDING, Transactions
 
 __all__ = ["Console"]
 
@@ -48,30 +51,33 @@ _BETWEEN_SECONDS: Final = 0.04
 """The pause after each event: what happens meanwhile travels together."""
 _POLL_SECONDS: Final = 0.25
 _MOST_CARDS: Final = 100
+_MOST_TRANSACTIONS: Final = 50
 
 
 class Console:
     """The console of a sandbox. While no page is open, it only notes what happened last."""
 
-    def __init__(self, d1: D1, issuer: Answering, faults: Faults, clock: Callable[[], float]) -> None:
+    def __init__(self, d1: D1, threeds: ThreeDS, issuer: Answering, faults: Faults, clock: Callable[[], float]) -> None:
         """Note what happens from now on.
 
         Args:
             d1: The simulator of D1.
+            threeds: The simulator of the 3-D Secure server.
             issuer: The sandbox's own handler.
             faults: The faults on demand.
             clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._store = d1.store
+        self._transactions = threeds.transactions
         self._issuer = issuer
         self._faults = faults
         self._clock = clock
         self._feed = Feed()
         self._follower: GatewayFollower | None = None
-        self._calls: CardCalls | None = None
+        self._calls: tuple[CardCalls, AuthenticationCalls] | None = None
         self._pages = 0
         self._following: asyncio.Task[None] | None = None
-        Recorder(self._feed, clock).record(d1.purchases, d1.phones, d1.edge, issuer)
+        Recorder(self._feed, clock).record(d1, threeds, issuer)
         folder = resources.files("sandbox.console") / "static"
         self._files = {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -79,7 +85,7 @@ class Console:
     async def connected(self, gateway: Gateway) -> AsyncIterator[None]:
         """Show a gateway for the duration of the block; its channel may be closed afterwards."""
         self._follower = GatewayFollower(self._feed, gateway, self._clock)
-        self._calls = CardCalls(gateway.channel)
+        self._calls = CardCalls(gateway.channel), AuthenticationCalls(gateway.channel)
         try:
             yield
         finally:
@@ -94,6 +100,7 @@ class Console:
             web.get("/console/feed", self._serve_feed),
             web.get("/console/cards/{cardId}/history", self._serve_history),
             web.post("/console/cards/{rpc}", self._change_card),
+            web.post("/console/authentications", self._authenticate),
             web.get("/console/{name}", self._serve_file),
         ]
 
@@ -102,12 +109,18 @@ class Console:
         return self._file(_PAGE)
 
     async def _change_card(self, request: web.Request) -> web.Response:
-        return await self._called().change(request)
+        cards, _ = self._called()
+        return await cards.change(request)
 
     async def _serve_history(self, request: web.Request) -> web.Response:
-        return await self._called().history(request)
+        cards, _ = self._called()
+        return await cards.history(request)
 
-    def _called(self) -> CardCalls:
+    async def _authenticate(self, request: web.Request) -> web.Response:
+        _, authentications = self._called()
+        return await authentications.start(request)
+
+    def _called(self) -> tuple[CardCalls, AuthenticationCalls]:
         if self._calls is None:
             raise web.HTTPServiceUnavailable(reason="the sandbox has no gateway")
         return self._calls
@@ -177,6 +190,7 @@ class Console:
                     "registered": self._issuer.answered,
                 },
                 "faults": {"faults": _faults(self._faults)},
+                "transactions": _transactions(self._transactions),
             }
             for topic, item in now.items():
                 if shown.get(topic) != item:
@@ -187,6 +201,17 @@ class Console:
 
 def _cards(store: CardStore) -> list[dict[str, Any]]:
     return [card.shown() for card in store.cards()[-_MOST_CARDS:]]
+
+
+def _transactions(transactions: Transactions) -> dict[str, dict[str, Any]]:
+    return {
+        each.trans_id: {
+            "phase": each.phase.value,
+            "awaitsDecision": each.phase in PENDING,
+            "transStatus": None if each.rreq is None else each.rreq["transStatus"],
+        }
+        for each in transactions.all()[-_MOST_TRANSACTIONS:]
+    }
 
 
 def _faults(faults: Faults) -> list[dict[str, Any]]:

@@ -71,8 +71,8 @@ class GatewayFollower:
         channel = self._gateway.channel
         while True:
             state = channel.get_state(try_to_connect=True)
-            shown = {"up": state is grpc.ChannelConnectivity.READY, "since": self._clock()}
-            self._feed.put("gateway", "gateway", partial(dict, **shown, addresses=dict(self._gateway.addresses)))
+            is_up = state is grpc.ChannelConnectivity.READY
+            self._feed.put("gateway", "gateway", partial(dict, up=is_up, addresses=dict(self._gateway.addresses)))
             await channel.wait_for_state_change(state)
 
     async def _follow_notifications(self) -> None:

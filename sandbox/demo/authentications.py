@@ -12,6 +12,7 @@ import orjson
 from issuer.common.v1 import error_pb2
 from issuer.threeds.v1 import areq_pb2, codes_pb2, service_pb2_grpc
 from issuer.threeds.v1 import messages_pb2 as threeds
+from sandbox.common.areq import payment
 from sandbox.common.tls import browser_context
 from sandbox.demo.browser import Form, post_form
 from sandbox.demo.stage import CALL_SECONDS, Stage, expect_error
@@ -124,36 +125,7 @@ class Authentications:
             timeout=CALL_SECONDS,
         )
         expect(found.enrolled, "the response says that the card is not enrolled")
-        return areq_pb2.AReq(
-            message_version=found.message_version,
-            device_channel=codes_pb2.DEVICE_CHANNEL_BROWSER,
-            message_category=codes_pb2.MESSAGE_CATEGORY_PAYMENT,
-            three_ds_server_trans_id=found.three_ds_server_trans_id,
-            three_ds_comp_ind=codes_pb2.COMPLETION_INDICATOR_UNAVAILABLE,
-            three_ds_requestor_url="https://shop.example",
-            three_ds_requestor_authentication_ind="01",
-            acct_number=pan,
-            card_expiry_date="3112",
-            acquirer_bin="438309",
-            acquirer_merchant_id="00002000000",
-            mcc="5411",
-            merchant_country_code="840",
-            merchant_name="Books and more",
-            purchase_amount="1999",
-            purchase_currency="978",
-            purchase_exponent="2",
-            purchase_date="20260131120000",
-            notification_url=_NOTIFICATION_URL,
-            browser_accept_header="text/html",
-            browser_javascript_enabled=True,
-            browser_java_enabled=False,
-            browser_language="en",
-            browser_color_depth="24",
-            browser_screen_height="900",
-            browser_screen_width="1440",
-            browser_tz="-60",
-            browser_user_agent="Mozilla/5.0",
-        )
+        return payment(found, pan, _NOTIFICATION_URL)
 
     async def _authenticate(self, areq: areq_pb2.AReq) -> threeds.AuthenticateResponse:
         return await self._stub.Authenticate(threeds.AuthenticateRequest(areq=areq), timeout=CALL_SECONDS)

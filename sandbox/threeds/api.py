@@ -43,12 +43,14 @@ class ServerEndpoints:
     def __init__(self, transactions: Transactions, delays: Delays) -> None:
         self._transactions = transactions
         self._delays = delays
+        self.on_authentication: Callable[[Mapping[str, Any], Mapping[str, Any]], None] = lambda _, __: None
+        """Called with each AReq, and the ARes or Erro that answers it."""
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, each named after its operation."""
         return [
             web.post(Path.PREAUTH, _endpoint(self._preauth, None), name=Operation.PREAUTH.value),
-            web.post(Path.AUTH, _endpoint(self._auth, "AReq"), name=Operation.AUTH.value),
+            web.post(Path.AUTH, _endpoint(self._told_auth, "AReq"), name=Operation.AUTH.value),
             web.post(Path.POSTAUTH, _endpoint(self._postauth, None), name=Operation.POSTAUTH.value),
         ]
 
@@ -59,6 +61,15 @@ class ServerEndpoints:
             raise ErroError("305", "Unknown BIN")
         transaction = self._transactions.open(pan, _card(pan), body.get("ds", _DEFAULT_SCHEME))
         return make_crd(transaction, _url(request, Path.THREE_DS_METHOD))
+
+    async def _told_auth(self, request: web.Request, areq: _Message) -> Mapping[str, Any]:
+        try:
+            ares = await self._auth(request, areq)
+        except ErroError as error:
+            self.on_authentication(areq, error.body(areq, "AReq"))
+            raise
+        self.on_authentication(areq, ares)
+        return ares
 
     async def _auth(self, request: web.Request, areq: _Message) -> Mapping[str, Any]:
         scene = scene_of(areq, VERSIONS)

@@ -34,6 +34,7 @@ class ThreeDS:
     api_key: str
     """The value that clients must send in the header ``APIKey``."""
     transactions: Transactions
+    endpoints: ServerEndpoints
 
     @classmethod
     @asynccontextmanager
@@ -55,22 +56,23 @@ class ThreeDS:
         """
         transactions = Transactions(clock, state)
         api_key = state.table("api_keys", str).setdefault("3-D Secure server", str(uuid.uuid4()))
-        app = _app(transactions, api_key, delays, faults)
+        endpoints = ServerEndpoints(transactions, delays)
+        app = _app(transactions, endpoints, api_key, faults)
         async with serve(app, port, server_context(identity)) as actual_port:
-            yield cls(f"https://{HOST}:{actual_port}", api_key, transactions)
+            yield cls(f"https://{HOST}:{actual_port}", api_key, transactions, endpoints)
 
 
-def _app(transactions: Transactions, api_key: str, delays: Delays, faults: Faults) -> web.Application:
+def _app(transactions: Transactions, endpoints: ServerEndpoints, api_key: str, faults: Faults) -> web.Application:
     """Make the application that is to be served over TLS.
 
     Args:
         transactions: What it remembers.
+        endpoints: What it answers to its clients.
         api_key: What its clients have to send in the header ``APIKey``.
-        delays: How long some things take.
         faults: What goes wrong.
     """
     app = web.Application(middlewares=[fault_middleware(faults), _authorise(api_key)])
-    app.add_routes([*ServerEndpoints(transactions, delays).routes(), *AcsEndpoints(transactions).routes()])
+    app.add_routes([*endpoints.routes(), *AcsEndpoints(transactions).routes()])
     return app
 
 

@@ -219,6 +219,29 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         await expect(active).to_contain_text("None is active.")
 
 
+async def test_cardholders_are_authenticated_in_each_way_and_the_messages_are_shown_masked(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        shown = tab.page.locator("#authentications .authentication")
+        ways = (("frictionless", "", "authenticated"), ("challenge", "Pass", "authenticated"))
+        for way, decision, ends in (*ways, ("decoupled", "Fail", "not authenticated")):
+            before = await shown.count()
+            await tab.page.get_by_label("How it goes").select_option(way)
+            await tab.page.get_by_role("button", name="Authenticate").click()
+            await expect(shown).to_have_count(before + 1)
+            if decision:
+                await expect(shown.first).to_contain_text(way)
+                await shown.first.get_by_role("button", name=decision).click()
+            await expect(shown.first.locator(".state")).to_have_text(ends)
+        await shown.first.get_by_text("AReq and ARes").click()
+        await expect(shown.first.locator("pre").first).to_contain_text('"acctNumber": "••••0182"')
+        await expect(shown.first.locator("pre").last).to_contain_text('"transStatus": "D"')
+        assert "9000100111110182" not in await tab.page.content()
+        assert await violations(tab.page) == []
+        assert tab.complaints == []
+
+
 async def test_a_burst_of_notifications_is_counted_and_the_page_stays_quick(
     browser: Browser, sandbox_of_all: Playing
 ) -> None:

@@ -26,7 +26,7 @@ const FIELDS = [
 let chosen = null;
 
 /** Writes what went wrong, with the reason and the outcome. */
-function explained(error) {
+export function explained(error) {
   const { reason, outcome, correlationId } = error.answer ?? {};
   if (reason === undefined) {
     return error.message;

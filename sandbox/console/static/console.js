@@ -1,6 +1,7 @@
 /** The page: what changes is shown once a frame, and what is lost is said. */
 
 import * as activity from "./activity.js";
+import * as authentications from "./authentications.js";
 import * as cards from "./cards.js";
 import { elapsed, h, show } from "./dom.js";
 import * as faults from "./faults.js";
@@ -20,6 +21,7 @@ const SHOWN = [
   [renderGateway, ["gateway"]],
   [shop.render, ["cards"]],
   [cards.render, ["cards"]],
+  [authentications.render, ["authentications", "transactions"]],
   [faults.render, ["faults"]],
   [log.render, ["log"]],
   [phone.render, ["purchases", "sms"]],
@@ -136,6 +138,7 @@ phone.start();
 purchases.start();
 purchases.onLog(log.filter);
 activity.start();
+authentications.start();
 cards.start();
 faults.start();
 log.start();

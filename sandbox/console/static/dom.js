@@ -101,7 +101,8 @@ function update(present, wanted) {
     return;
   }
   for (const { name } of [...present.attributes]) {
-    if (!wanted.hasAttribute(name)) {
+    // What a person has opened stays open.
+    if (!wanted.hasAttribute(name) && name !== "open") {
       present.removeAttribute(name);
     }
   }

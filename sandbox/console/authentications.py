@@ -1,0 +1,54 @@
+"""Authenticates cardholders through the 3-D Secure server for the console, with calls to the gateway."""
+
+from typing import Final
+
+import grpc
+from aiohttp import web
+
+from issuer.threeds.v1 import codes_pb2
+from issuer.threeds.v1 import messages_pb2 as threeds
+from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub
+from sandbox.common.areq import payment
+from sandbox.common.fields import InvalidValueError, json_object, text
+from sandbox.console.cards import answered
+
+__all__ = ["AuthenticationCalls"]
+
+_CALL_SECONDS: Final = 10.0
+_NOTIFICATION_URL: Final = "https://shop.example/3ds/result"
+_DECOUPLED: Final = "decoupled"
+_MINUTES_TO_DECIDE: Final = "00005"
+_CARDS: Final = {
+    "frictionless": "9000100111110103",
+    "refused": "9000100111110113",
+    "challenge": "9000100111110172",
+    _DECOUPLED: "9000100111110182",
+}
+"""Test cards, see sandbox/threeds/cards.py: the last two wait for a decision."""
+
+
+class AuthenticationCalls:
+    """The calls, over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = AuthenticationServiceStub(channel)
+
+    async def start(self, request: web.Request) -> web.Response:
+        """Look a test card up and authenticate its holder, in the way that the body's ``way`` names.
+
+        Raises:
+            InvalidFieldError: There is no such way.
+        """
+        way = text(json_object(await request.read()), "way")
+        if way not in _CARDS:
+            raise InvalidValueError("way")
+        return await answered(self._authenticate(way))
+
+    async def _authenticate(self, way: str) -> threeds.AuthenticateResponse:
+        pan = _CARDS[way]
+        lookup = threeds.LookupCardRequest(acct_number=pan, message_versions=[codes_pb2.MESSAGE_VERSION_2_2_0])
+        areq = payment(await self._stub.LookupCard(lookup, timeout=_CALL_SECONDS), pan, _NOTIFICATION_URL)
+        if way == _DECOUPLED:
+            areq.three_ds_requestor_dec_req_ind = "Y"
+            areq.three_ds_requestor_dec_max_time = _MINUTES_TO_DECIDE
+        return await self._stub.Authenticate(threeds.AuthenticateRequest(areq=areq), timeout=_CALL_SECONDS)
