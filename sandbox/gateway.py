@@ -15,6 +15,7 @@ import grpc
 import orjson
 
 from sandbox.common.pki import Identity, Pki
+from sandbox.common.ports import free_ports
 from sandbox.gateway_config import GatewayConfig, SharedStorage, write_policy
 
 __all__ = ["GatewayConfig", "GatewayProcess", "SharedStorage", "channel", "credentials", "write_policy"]
@@ -68,20 +69,20 @@ class GatewayProcess:
         Raises:
             RuntimeError: The gateway did not become ready; the text is its output.
         """
+        # Not any port: while the gateway is down, another process could get it for an outgoing connection.
+        config = replace(
+            config,
+            grpc_port=config.grpc_port or _free_port(),
+            edge_port=config.edge_port or _free_port(),
+            admin_port=config.admin_port or _free_port(),
+        )
         process, ready = await _start(config, folder, kept=kept)
         return cls(process, config, folder, ready, kept=kept)
 
     async def restart(self) -> None:
         """Kill it (SIGKILL), as in a power cut, and start it again at the same addresses."""
         await self.kill()
-        ready = self._ready
-        config = replace(
-            self._config,
-            grpc_port=_port(ready.grpc),
-            edge_port=_port(ready.edge),
-            admin_port=_port(ready.admin),
-        )
-        self._process, self._ready = await _start(config, self._folder, kept=self._kept)
+        self._process, self._ready = await _start(self._config, self._folder, kept=self._kept)
 
     @property
     def grpc(self) -> str:
@@ -197,5 +198,6 @@ def _ready(log: Path, begin: int) -> _Ready | None:
     return None
 
 
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
+def _free_port() -> int:
+    (port,) = free_ports(1)
+    return port
