@@ -1,1 +1,1 @@
-"""The operators' page: what whoever is on call wants to know of this gateway, on the admin port."""
+"""The operators' page: what the person on call wants to know of this gateway, on the admin port."""

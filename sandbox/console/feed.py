@@ -27,8 +27,8 @@ class _Entry:
 class Feed:
     """The latest items of each topic.
 
-    Every change of an item has a version, and only the latest one is kept: whoever knows the feed as of a version gets
-    what changed since, however long that took. An item costs nothing to speak of until a page follows.
+    Every change of an item has a version, and only the latest one is kept: a reader who knows the feed as of a version
+    gets what changed since, however long that took. An item costs nothing to speak of until a page follows.
     """
 
     def __init__(self) -> None:
