@@ -61,9 +61,9 @@ async def _late(running: Running, rpc: Rpc, deadline: float, *, sent: bool) -> N
     async with _Pauses() as pauses:
         try:
             failure = await failure_of(rpc.call(running, timeout=deadline))
-        except AssertionError:
+        except AssertionError as error:
             # Caller and gateway share this process. If it pauses, grpc ends the call before the gateway does.
-            if pauses.longest < _PAUSE_SECONDS:
+            if pauses.longest < _PAUSE_SECONDS or "a status without details: DEADLINE_EXCEEDED" not in str(error):
                 raise
             return
     assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"), rpc.name
