@@ -70,11 +70,12 @@ class GatewayProcess:
             RuntimeError: The gateway did not become ready; the text is its output.
         """
         # Not any port: while the gateway is down, another process could get it for an outgoing connection.
+        grpc_port, edge_port, admin_port = free_ports(3)
         config = replace(
             config,
-            grpc_port=config.grpc_port or _free_port(),
-            edge_port=config.edge_port or _free_port(),
-            admin_port=config.admin_port or _free_port(),
+            grpc_port=config.grpc_port or grpc_port,
+            edge_port=config.edge_port or edge_port,
+            admin_port=config.admin_port or admin_port,
         )
         process, ready = await _start(config, folder, kept=kept)
         return cls(process, config, folder, ready, kept=kept)
@@ -196,8 +197,3 @@ def _ready(log: Path, begin: int) -> _Ready | None:
             logged = orjson.loads(line)
             return _Ready(logged["grpc"], logged["edge"], logged["admin"])
     return None
-
-
-def _free_port() -> int:
-    (port,) = free_ports(1)
-    return port

@@ -330,7 +330,7 @@ def _latest(request: _Request) -> float:
 def _wants_handler(request: _Request, now: float) -> bool:
     if now >= _latest(request):
         return False
-    # Whoever left before reading it took nobody's time.
+    # A handler that left before reading it used no time of the callback.
     return not _last_is_here(request) or request.peers[-1] in request.unread or request.halves[-1] <= now
 
 
