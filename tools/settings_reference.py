@@ -28,8 +28,9 @@ Settings come from a TOML file and from environment variables, which take preced
 variable `{FILE_VARIABLE}` names the file. Lists and tables in a variable are JSON. Unknown settings are
 rejected. `d1-gateway config check` validates the settings and prints them with their defaults; secrets are masked.
 
-A *file* must exist and be readable. A *private file* must not be accessible to other users (`chmod 600`). A *secret* is
-never printed or logged. Units are part of the names.
+A *file* must exist and be readable. A *private file* must belong to the gateway's user with mode 0600 or less, or to
+root with mode 0640 or less ([why](keys.md#who-may-read-a-private-file)). A *secret* is never printed or logged. Units
+are part of the names.
 """
 _NOUNS = {"password": "secret", "date-time": "date and time"}
 _KEYS = {"aggregators": "aggregator id", "clients": "issuer id", "issuers": "issuer id"}

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.settings import SettingsError
+from gateway.settings import PrivateFileError, SettingsError, read_private
 
 __all__ = ["KEY_BYTES", "load", "load_or_make"]
 
@@ -16,26 +16,23 @@ KEY_BYTES: Final = 32
 
 _SETTING: Final = "idempotency.key_file"
 _FORM: Final = re.compile(rb"[0-9a-f]{%d}\n?" % (2 * KEY_BYTES))
-_OTHERS: Final = 0o077
 
 
 def load(path: Path) -> bytes:
     """Read the key.
 
     Args:
-        path: A file readable only by its owner, with 64 lower-case hexadecimal digits.
+        path: A private file with 64 lower-case hexadecimal digits.
 
     Raises:
-        SettingsError: The file cannot be read, can be read by others, or has other content.
+        SettingsError: The file cannot be read, is not private, or has other content.
     """
     try:
-        with path.open("rb") as file:
-            readable_by_others = os.fstat(file.fileno()).st_mode & _OTHERS
-            content = file.read(2 * KEY_BYTES + 2)
+        content = read_private(path, 2 * KEY_BYTES + 2)
     except OSError as error:
         raise SettingsError([f"{_SETTING}: {path} cannot be read: {error.strerror}"]) from error
-    if readable_by_others:
-        raise SettingsError([f"{_SETTING}: {path} can be read by others: chmod 600 it"])
+    except PrivateFileError as error:
+        raise SettingsError([f"{_SETTING}: {error}"]) from error
     if _FORM.fullmatch(content) is None:
         raise SettingsError([f"{_SETTING}: {path} does not hold {2 * KEY_BYTES} lower-case hexadecimal digits"])
     return bytes.fromhex(content.decode())

@@ -22,6 +22,7 @@ from gateway.settings.listeners import (
 )
 from gateway.settings.loading import FILE_VARIABLE, Settings, SettingsError, load
 from gateway.settings.logging import LoggingSettings
+from gateway.settings.private_files import PrivateFileError, read_private
 from gateway.settings.storage import EventLogSettings, IdempotencySettings, NatsSettings
 from gateway.settings.upstreams import (
     AggregatorSettings,
@@ -54,6 +55,7 @@ __all__ = [
     "IssuerSettings",
     "LoggingSettings",
     "NatsSettings",
+    "PrivateFileError",
     "ResultPollSettings",
     "Settings",
     "SettingsError",
@@ -61,4 +63,5 @@ __all__ = [
     "TokenSettings",
     "UpstreamSettings",
     "load",
+    "read_private",
 ]

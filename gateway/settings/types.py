@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
+from gateway.settings import private_files
+
 __all__ = [
     "AggregatorId",
     "DocumentUrl",
@@ -86,8 +88,7 @@ def _readable(path: Path) -> Path:
 
 
 def _private(path: Path) -> Path:
-    if _readable(path).stat().st_mode & 0o077:
-        raise ValueError(f"file accessible to other users: {path}; run chmod 600 on it")
+    private_files.check(_readable(path))
     return path
 
 

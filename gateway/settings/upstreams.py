@@ -6,6 +6,7 @@ from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, model_validator
 
+from gateway.settings import private_files
 from gateway.settings.types import (
     AggregatorId,
     HttpsOrigin,
@@ -101,7 +102,7 @@ def _header_value(api_key: SecretStr) -> SecretStr:
 
 def _read_api_key(file: Path) -> SecretStr:
     try:
-        text = file.read_text(encoding="ascii", errors="replace")
+        text = private_files.read_private(file).decode("ascii", "replace")
     except OSError as error:
         raise ValueError(f"file not readable: {file} ({error.strerror})") from error
     return _header_value(SecretStr(text.strip()))

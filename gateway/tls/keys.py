@@ -14,7 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
 from gateway.formats.json_input import read_object, without_nulls
-from gateway.settings import SettingsError
+from gateway.settings import PrivateFileError, SettingsError, read_private
 
 __all__ = ["is_encrypted", "load", "only_line", "open_pem", "read_passphrase"]
 
@@ -63,9 +63,9 @@ def open_pem(setting: str, file: Path, passphrase: bytes | None) -> bytes:
         passphrase: Passphrase of the file; None if it is not encrypted.
 
     Raises:
-        SettingsError: The file holds no such key, or the passphrase is wrong.
+        SettingsError: The file is not private, it holds no such key, or the passphrase is wrong.
     """
-    content = file.read_bytes()
+    content = _read_private(setting, file)
     _check_passphrase_is_due(setting, file, content, passphrase)
     if passphrase is None:
         return content
@@ -89,13 +89,11 @@ def read_passphrase(setting: str, file: Path | None) -> bytes | None:
         file: File with a single line, with or without line ending; None if the key is not encrypted.
 
     Raises:
-        SettingsError: Others can read the file, or it holds no passphrase.
+        SettingsError: The file is not private, or it holds no passphrase.
     """
     if file is None:
         return None
-    if file.stat().st_mode & 0o077:
-        raise SettingsError([f"{setting}: {file} can be read by others: chmod 600 it"])
-    return only_line(f"{setting}: {file}", file.read_bytes())
+    return only_line(f"{setting}: {file}", _read_private(setting, file))
 
 
 def only_line(place: str, content: bytes) -> bytes:
@@ -114,6 +112,13 @@ def only_line(place: str, content: bytes) -> bytes:
     if b"\n" in line:
         raise SettingsError([f"{place} holds more than one line"])
     return line
+
+
+def _read_private(setting: str, file: Path) -> bytes:
+    try:
+        return read_private(file)
+    except PrivateFileError as error:
+        raise SettingsError([f"{setting}: {error}"]) from error
 
 
 def _is_json(content: bytes) -> bool:

@@ -154,7 +154,7 @@ async def test_a_public_key_that_is_there_stops_the_private_one_too(folder: Path
         ("csr --folder {there} --algorithm ecdsa --common-name ISSUER0001", "common name"),
         ("csr --folder {there} --algorithm ecdsa --common-name TLSMA-RSA/ISSUER0001/PPR", "common name"),
         ("csr --folder {there} --algorithm ecdsa --common-name TLSMA-ECDSA/ISSUER0001", "common name"),
-        ("encryption --folder {there} --passphrase-file {there}/../open", "--passphrase-file: {there}/../open can be"),
+        ("encryption --folder {there} --passphrase-file {there}/../open", "accessible to others: {there}/../open ("),
     ],
 )
 async def test_without_a_usable_place_name_or_passphrase_file_no_key_is_made(

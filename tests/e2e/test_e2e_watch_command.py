@@ -215,12 +215,27 @@ async def test_nothing_that_d1_says_steers_the_terminal(shared_sandbox: Sandbox,
         (("--address", "127.0.0.1:9", "--ca-file", "/nonexistent"), "/nonexistent"),
         (("--address", "127.0.0.1:9", "--ca-file", __file__), __file__),
         (("--address", "127.0.0.1:9", "--key-file", __file__), "key_file"),
-        (("--address", "127.0.0.1:9", "--certificate-file", __file__, "--key-file", __file__), __file__),
         (("--address", "127.0.0.1:9", "--token-file", __file__), "token"),
     ],
 )
 async def test_what_cannot_be_used_is_one_line_that_names_it(arguments: tuple[str, ...], named: str) -> None:
     assert named in (await invoked(CLIENT, "watch", *arguments)).only_line(2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault"), [(0o600, "and its unencrypted private key"), (0o644, "mode 0644; a private file must belong to")]
+)
+async def test_a_key_file_that_is_none_or_that_others_can_read_is_one_line(
+    tmp_path: Path, mode: int, fault: str
+) -> None:
+    (key := tmp_path / "key.pem").write_text("no key")
+    key.chmod(mode)
+
+    command = await invoked(CLIENT, "watch", "--address", "127.0.0.1:9", "--certificate-file", key, "--key-file", key)
+
+    line = command.only_line(2)
+    assert str(key) in line
+    assert fault in line
 
 
 async def test_an_error_of_the_gateway_is_one_line_with_its_reason(

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 
-from gateway.settings import NatsSettings
+from gateway.settings import NatsSettings, PrivateFileError, read_private
 
 __all__ = ["BROKEN", "Credentials", "CredentialsError", "Server", "dial", "discovered", "hang_up"]
 
@@ -65,10 +65,12 @@ class Credentials:
         """Read a file. Blocks.
 
         Raises:
-            CredentialsError: The file holds no user credentials, or is not readable.
+            CredentialsError: The file holds no user credentials, is not private, or is not readable.
         """
         try:
-            blocks = dict(_BLOCK.findall(path.read_text(encoding="ascii")))
+            blocks = dict(_BLOCK.findall(read_private(path).decode("ascii")))
+        except PrivateFileError as error:
+            raise CredentialsError(f"The credentials cannot be used: {error}.") from error
         except (OSError, UnicodeDecodeError) as error:
             raise CredentialsError(f"The credentials file {path} cannot be read: {type(error).__name__}.") from error
         try:

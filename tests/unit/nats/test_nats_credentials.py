@@ -19,6 +19,7 @@ def seed(raw: bytes = KEY, kind: bytes = _USER) -> str:
 
 
 def creds(path: Path, *, jwt: str = "e30.e30.c2ln", seed: str = seed()) -> Path:
+    path.touch(0o600)
     path.write_text(
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         "************************* IMPORTANT *************************\n"
@@ -67,7 +68,16 @@ def test_a_seed_that_cannot_be_used_is_refused_without_telling_it(tmp_path: Path
 def test_a_file_that_is_another_or_is_not_there_is_refused(tmp_path: Path, content: bytes | None, why: str) -> None:
     path = tmp_path / "user.creds"
     if content is not None:
+        path.touch(0o600)
         path.write_bytes(content)
 
     with pytest.raises(CredentialsError, match=why):
+        Credentials.load(path)
+
+
+def test_a_file_that_became_readable_for_others_is_refused(tmp_path: Path) -> None:
+    path = creds(tmp_path / "user.creds")
+    path.chmod(0o644)
+
+    with pytest.raises(CredentialsError, match=r"accessible to others: .*user\.creds \(owner .* mode 0644;"):
         Credentials.load(path)

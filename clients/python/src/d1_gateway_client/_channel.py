@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from d1_gateway_client import _private_file
 from d1_gateway_client.options import Options
 
 __all__ = ["authorization", "credentials", "settings"]
@@ -13,12 +14,12 @@ def credentials(options: Options) -> grpc.ChannelCredentials:
     """Read the certificates.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: A file cannot be read, or others can reach the key file.
     """
-    ca, key, certificate = (
-        None if file is None else file.read_bytes()
-        for file in (options.ca_file, options.key_file, options.certificate_file)
+    ca, certificate = (
+        None if file is None else file.read_bytes() for file in (options.ca_file, options.certificate_file)
     )
+    key = None if options.key_file is None else _private_file.read(options.key_file)
     return grpc.ssl_channel_credentials(ca, private_key=key, certificate_chain=certificate)
 
 

@@ -26,7 +26,8 @@ class Options:
     certificate_file: Path | None = None
     """Client certificate with its intermediates (PEM). None: no client certificate."""
     key_file: Path | None = None
-    """Private key of the client certificate (PEM)."""
+    """Private key of the client certificate (PEM). The file belongs to this process's user with mode 0600 or less, or
+    to root with mode 0640 or less."""
     token: str | Callable[[], str] | None = field(default=None, repr=False)
     """Bearer token (JWT), or a function that returns one before every call; an async client runs it in a thread."""
     token_file: Path | None = None

@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 from grpc import StatusCode
 
-from d1_gateway_client import ErrorOutcome, GatewayClient, GatewayError, Options
+from d1_gateway_client import ErrorOutcome, GatewayClient, GatewayError, Options, _private_file
 from d1_gateway_client.cli.output import refused
 from d1_gateway_client.contracts.issuer.notification.v1 import WatchNotificationsRequest
 from d1_gateway_client.errors import CursorExpiredError
@@ -141,9 +141,11 @@ def _token(options: Options) -> str:
 
 def _check_files(options: Options) -> None:
     # gRPC does not say what is wrong with the files, nor does OpenSSL name one that it cannot read.
-    for file in (options.ca_file, options.certificate_file, options.key_file):
+    for file in (options.ca_file, options.certificate_file):
         if file is not None:
             file.read_bytes()
+    if options.key_file is not None:
+        _private_file.read(options.key_file)
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
     except ssl.SSLError:
