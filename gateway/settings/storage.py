@@ -1,10 +1,10 @@
 """Storage: the event log, the cluster's NATS servers, and the records of repeated requests."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from gateway.settings.types import (
     NatsUrl,
@@ -18,6 +18,18 @@ from gateway.settings.types import (
 )
 
 __all__ = ["EventLogSettings", "IdempotencySettings", "NatsSettings"]
+
+_REPLICAS: Final = (1, 3, 5)
+
+
+def _with_majority(replicas: int) -> int:
+    if replicas not in _REPLICAS:
+        raise ValueError("must be 1, 3 or 5")
+    return replicas
+
+
+# Not a literal, which would refuse the text of an environment variable.
+_Replicas = Annotated[int, AfterValidator(_with_majority), WithJsonSchema({"type": "integer", "enum": [*_REPLICAS]})]
 
 
 class EventLogSettings(Table):
@@ -36,7 +48,7 @@ class NatsSettings(Table):
 
     servers: Annotated[tuple[NatsUrl, ...], AfterValidator(not_empty)]
     """NATS servers: `tls://host:port`, or `nats://host:port` on loopback. A part of the cluster is enough."""
-    replicas: Literal[1, 3, 5] = 3
+    replicas: _Replicas = 3
     """Number of servers that keep each notification; 1 for a single server."""
     prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "d1-gateway"
     """Prefix of all streams, buckets and subjects. Gateways with the same prefix form a cluster."""

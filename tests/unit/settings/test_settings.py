@@ -74,11 +74,17 @@ def test_everything_may_come_from_the_environment(files: Files, monkeypatch: pyt
         f'{{"ISSUER0001": {{"assertion_keys": [{{"file": "{files.private}", "kid": "a"}}], '
         f'"d1_encryption_keys": [{{"file": "{files.public}", "kid": "b", "active_from": "2027-03-01T06:00:00Z"}}]}}}}',
     )
+    monkeypatch.setenv("D1_GATEWAY_NATS__SERVERS", '["tls://nats.example:4222"]')
+    monkeypatch.setenv("D1_GATEWAY_NATS__REPLICAS", "5")
+    monkeypatch.setenv("D1_GATEWAY_CALLBACKS__AUTHENTICATE__FALLBACK_STATUS", "404")
 
     settings = load(None)
 
     assert list(settings.issuers) == ["ISSUER0001"]
     assert settings.edge.tls_client_ca_file == files.public
+    assert settings.nats is not None
+    assert settings.nats.replicas == 5
+    assert settings.callbacks.authenticate.fallback_status == 404
 
 
 @pytest.mark.parametrize(
