@@ -18,6 +18,11 @@ class AdmissionQueue:
         self._max_waiting_requests = max_waiting_requests
         self._waiting = 0
 
+    @property
+    def waiting_count(self) -> int:
+        """The number of requests in the queue."""
+        return self._waiting
+
     async def enter(self, deadline: float) -> None:
         """Acquire a slot.
 

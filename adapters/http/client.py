@@ -83,7 +83,8 @@ class HttpExchange:
         self._client_certificate = client_certificate
         self._issuer_ids = issuer_ids
         self._loop = asyncio.get_running_loop()
-        self._queue = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
+        self._queue = queue = AdmissionQueue(settings.max_connections, settings.max_waiting_requests)
+        meter.queue(upstream.name, lambda: queue.waiting_count)
         self._breaker = CircuitBreaker(
             failures=settings.circuit_failures,
             max_pause_seconds=settings.circuit_max_pause_seconds,

@@ -88,6 +88,9 @@ class NatsStorage:
         """Return the size of the events when the log's bounds were last read."""
         return self.log.size_bytes
 
+    def free_bytes(self) -> None:
+        """Return None: the servers know their disks."""
+
     async def find_damage(self) -> Damage:
         """Read everything, and return what is damaged."""
         bounds = await self.log.bounds()

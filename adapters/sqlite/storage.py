@@ -109,6 +109,15 @@ class SqliteStorage:
         wal = path.with_name(f"{path.name}-wal")
         return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
+    def free_bytes(self) -> int:
+        """Return the space that the files' disk has left for this process.
+
+        Raises:
+            OSError: The folder is missing.
+        """
+        disk = os.statvfs(self._database.path.parent)
+        return disk.f_bavail * disk.f_frsize
+
     async def find_damage(self) -> Damage:
         """Read everything, and return what is damaged."""
         try:

@@ -35,7 +35,7 @@ from gateway.grpc_api.services.consumers import ConsumerServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.grpc_api.services.operations import ThreeDSOperationServicer
 from gateway.idempotency.encryption import RecordCipher
-from gateway.idempotency.replies import IdempotencyStore
+from gateway.idempotency.replies import IdempotencyOutcome, IdempotencyStore
 from gateway.logging import setup
 from gateway.notifications.watch import Watchers
 from gateway.operators.page import OperatorsPage
@@ -46,7 +46,8 @@ from gateway.telemetry import tracing
 from gateway.telemetry.admin_server import AdminServer
 from gateway.telemetry.collectors import State
 from gateway.telemetry.instrumented import InstrumentedBus, InstrumentedLog, Upstreams
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.loop_lag import measuring_loop_lag
+from gateway.telemetry.metrics import Metrics, by_outcome
 from gateway.telemetry.readiness import Readiness
 from gateway.tls.certificates import Certificates
 from gateway.validation.validator import Validation
@@ -215,14 +216,16 @@ async def _start_admin(
 ) -> str:
     state = State(
         issuer_ids=base.settings.issuers,
-        log=core.storage.log,
-        log_bytes=core.storage.size_bytes,
+        storage=core.storage,
+        readiness=readiness,
         broker=core.broker,
+        membership=core.membership,
         watchers=core.watchers,
         certificate_expiries=lambda: base.certificates.expiry_times,
         lost_line_count=lambda: setup.WRITER.lost_count,
     )
     base.metrics.registry.register(state)
+    stack.enter_context(measuring_loop_lag(base.metrics))
     page = await _operators_page(stack, base, core, readiness, callbacks)
     admin = AdminServer(base.metrics.registry, state, readiness, page)
     stack.push_async_callback(admin.stop)
@@ -264,6 +267,7 @@ async def _rpc_server(
         core.cipher,
         lease_seconds=call_seconds + _LEASE_MARGIN_SECONDS,
         is_shared=settings.nats is not None,
+        on_outcome=by_outcome(base.metrics.idempotent_requests, IdempotencyOutcome),
     )
     stack.push_async_callback(idempotency_store.aclose)
     return RpcServer(

@@ -21,6 +21,7 @@ __all__ = [
     "OnOutcome",
     "Outcome",
     "PendingCallback",
+    "RelayCounts",
     "RemoteId",
     "Topic",
     "kind_of",
@@ -119,6 +120,16 @@ class ConnectedHandler(NamedTuple):
     session: HandlerSession
 
 
+@dataclass(slots=True)
+class RelayCounts:
+    """How many callback requests have passed between this gateway and its peers."""
+
+    sent: int = 0
+    """To a peer, for one of its handlers. What has no room there comes back, and may be sent again."""
+    received: int = 0
+    """From a peer, and given to a local handler."""
+
+
 class Membership(Protocol):
     """The place of a gateway among its peers."""
 
@@ -130,6 +141,11 @@ class Membership(Protocol):
     @property
     def peers(self) -> Mapping[str, int]:
         """The number of handlers that take callback requests, by the id of the peer that they are connected to."""
+        ...
+
+    @property
+    def relay_counts(self) -> RelayCounts:
+        """Callback requests that have passed between this gateway and its peers since its start."""
         ...
 
 

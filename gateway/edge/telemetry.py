@@ -115,7 +115,7 @@ class EdgeTelemetry:
 
     def _find_series(self, route: str, method: str, status: int | str) -> tuple[Counter, Histogram]:
         metrics = self._metrics
-        return metrics.edge_requests.labels(route, method, status), metrics.edge_seconds.labels(route)
+        return metrics.edge_requests.labels(route, method, status), metrics.edge_seconds.labels(route, status)
 
     def _log_success(self, level: int, request: web.Request, facts: dict[str, Any]) -> None:
         issuer_id = request.match_info.get("issuerId")

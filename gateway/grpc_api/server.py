@@ -164,7 +164,7 @@ class RpcServer:
         Raises:
             OSError: The server cannot listen on the port.
         """
-        self._detached_calls = DetachedCalls()
+        self._detached_calls = DetachedCalls(telemetry.count_detached)
         self._drain_interceptor = DrainInterceptor()
         self._request_interceptor = RequestInterceptor()
         outermost = (CorrelationInterceptor(), ErrorInterceptor(), self._drain_interceptor)

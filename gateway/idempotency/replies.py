@@ -2,16 +2,19 @@
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from math import ceil
 from secrets import token_bytes
+from types import MappingProxyType
 from typing import Final
 
 import structlog
 from google.protobuf.message import Message
 
-from gateway.errors import FieldViolation, GatewayError
+from gateway.errors import FieldViolation, GatewayError, Reason
 from gateway.idempotency.cleanup import StaleMarkerCleaner
 from gateway.idempotency.encryption import RecordCipher, UnreadableError
 from gateway.idempotency.records import (
@@ -28,7 +31,7 @@ from gateway.idempotency.requests import MutatingRpc
 from gateway.ports import KeyValueStore
 from issuer.common.v1 import error_pb2
 
-__all__ = ["TTL_SECONDS", "IdempotencyStore", "Reply"]
+__all__ = ["TTL_SECONDS", "IdempotencyOutcome", "IdempotencyStore", "Reply"]
 
 TTL_SECONDS: Final = 86_400.0
 """How long a request id is remembered."""
@@ -37,6 +40,33 @@ _RETRY_SECONDS: Final = 1.0
 _UNCHANGED: Final = frozenset({error_pb2.ERROR_OUTCOME_NOT_SENT, error_pb2.ERROR_OUTCOME_REJECTED})
 
 _log = structlog.get_logger(__name__)
+
+
+class IdempotencyOutcome(StrEnum):
+    """What became of a request with a request id: the word for it in the metrics."""
+
+    FIRST = "first"
+    """The call was made, and what a repeat has to know is stored."""
+    UNRECORDED = "unrecorded"
+    """The call was made, but how it ended could not be stored: a repeat gets outcome UNKNOWN."""
+    REPLAYED = "replayed"
+    """A repeat got the first reply."""
+    UNKNOWN = "unknown"
+    """A repeat of a call whose outcome is unknown: nothing was sent again."""
+    CONFLICT = "conflict"
+    """The request id was used for a different request."""
+    IN_FLIGHT = "in_flight"
+    """A repeat came while the first call was in flight."""
+    STORE_FAILED = "store_failed"
+    """The store failed before the call was made: nothing was sent."""
+
+
+_REFUSED: Final[Mapping[Reason, IdempotencyOutcome]] = MappingProxyType(
+    {
+        error_pb2.ERROR_REASON_REQUEST_ID_REUSED: IdempotencyOutcome.CONFLICT,
+        error_pb2.ERROR_REASON_REQUEST_IN_FLIGHT: IdempotencyOutcome.IN_FLIGHT,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +92,7 @@ class IdempotencyStore:
         *,
         lease_seconds: float,
         is_shared: bool,
+        on_outcome: Callable[[IdempotencyOutcome], object] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Keep records in a store.
@@ -73,12 +104,14 @@ class IdempotencyStore:
                 has died.
             is_shared: Whether other instances work with the store at the same time. If not, another one's marker is of
                 a call that broke off, but the upstream may be at it until the lease ends.
+            on_outcome: Called once for each request, but not for one whose call is cut off.
             clock: Returns the time in seconds since 1970 (UTC).
         """
         self._store = store
         self._cipher = cipher
         self._lease_seconds = lease_seconds
         self._is_shared = is_shared
+        self._on_outcome = on_outcome
         self._clock = clock
         self._instance = token_bytes(INSTANCE_BYTES)
         self._running: dict[str, bytes] = {}
@@ -100,14 +133,14 @@ class IdempotencyStore:
                 call raised; with outcome UNKNOWN, the error of an earlier call that must not be made again.
         """
         name, fingerprint = self._cipher.name([rpc.name, *scope]), self._cipher.fingerprint(content)
-        running = self._running.get(name)
-        if running is not None:
-            _check_same(running, fingerprint)
-            raise _in_flight()
+        with self._counting_failures():
+            self._check_not_running(name, fingerprint)
         self._running[name] = fingerprint
         try:
-            claimed = await self._claim(name, fingerprint, rpc)
+            with self._counting_failures():
+                claimed = await self._claim(name, fingerprint, rpc)
             if isinstance(claimed, Replied):
+                self._on_outcome(IdempotencyOutcome.REPLAYED)
                 return Reply(rpc.reply.FromString(claimed.reply), is_replay=True)
             return Reply(await self._make(name, fingerprint, claimed, work), is_replay=False)
         finally:
@@ -116,6 +149,23 @@ class IdempotencyStore:
     async def aclose(self) -> None:
         """End background work, within about a second. No call may be running."""
         await self._stale_markers.aclose()
+
+    @contextmanager
+    def _counting_failures(self) -> Iterator[None]:
+        """Count a request for which no call is made."""
+        try:
+            yield
+        except GatewayError as error:
+            is_undecided = error.outcome == error_pb2.ERROR_OUTCOME_UNKNOWN
+            refused = _REFUSED.get(error.reason, IdempotencyOutcome.STORE_FAILED)
+            self._on_outcome(IdempotencyOutcome.UNKNOWN if is_undecided else refused)
+            raise
+
+    def _check_not_running(self, name: str, fingerprint: bytes) -> None:
+        running = self._running.get(name)
+        if running is not None:
+            _check_same(running, fingerprint)
+            raise _in_flight()
 
     async def _claim(self, name: str, fingerprint: bytes, rpc: MutatingRpc) -> Replied | bytes:
         """Store a marker and return it; or return or raise the result of the earlier call."""
@@ -202,6 +252,9 @@ class IdempotencyStore:
         except GatewayError as error:
             # The result is valid all the same; a repeated call gets outcome UNKNOWN.
             _log.warning("reply_not_stored", reason=error.reason_name, message=error.message)
+            self._on_outcome(IdempotencyOutcome.UNRECORDED)
+        else:
+            self._on_outcome(IdempotencyOutcome.FIRST)
 
     async def _release(self, name: str, marker: bytes) -> None:
         try:
@@ -209,6 +262,9 @@ class IdempotencyStore:
         except GatewayError as error:
             _log.warning("request_id_not_released", reason=error.reason_name, message=error.message)
             self._stale_markers.add(name, marker)
+            self._on_outcome(IdempotencyOutcome.UNRECORDED)
+        else:
+            self._on_outcome(IdempotencyOutcome.FIRST)
 
     def _encrypted(self, name: str, fingerprint: bytes, state: InFlight | Replied | Undecided) -> bytes:
         return self._cipher.encrypt(name, encode(Record(fingerprint, state)))

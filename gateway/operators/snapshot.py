@@ -19,7 +19,8 @@ from gateway.errors import GatewayError
 from gateway.notifications.watch import Watchers
 from gateway.operators.history import Growth, History, Minute
 from gateway.operators.registry import is_failed_rpc, is_unanswered, samples
-from gateway.ports import EventDamagedError, EventLog, LogBounds, StoredSubscription, SubscriptionLeases
+from gateway.ports import EventLog, LogBounds, StoredSubscription, SubscriptionLeases
+from gateway.telemetry.collectors import receive_time_after
 from gateway.telemetry.failures import Failure, Failures
 from gateway.telemetry.readiness import Readiness, Report
 from gateway.tls.certificates import Certificates
@@ -201,7 +202,7 @@ async def _read_log(sources: Sources) -> LogFacts:
     stored = [each for issuer_id in sources.issuer_ids for each in await log.list_subscriptions(issuer_id)]
     bounds = await log.bounds()
     size = sources.log_bytes()
-    oldest = await _oldest_time(log, bounds)
+    oldest = await receive_time_after(log, bounds.trimmed_through)
     lagging = sorted(stored, key=lambda each: (-bounds.lag(each.committed), each.issuer_id, each.name))
     watchers = {issuer_id: sources.leases.watchers(issuer_id) for issuer_id in sources.issuer_ids}
     shown = await asyncio.gather(
@@ -213,14 +214,6 @@ async def _read_log(sources: Sources) -> LogFacts:
     left = [each for each in lagging if bounds.lag(each.committed) and not watchers[each.issuer_id].get(each.name)]
     unwatched = Unwatched(left[0].name, bounds.lag(left[0].committed), len(left)) if left else None
     return LogFacts(bounds, size, oldest, shown, len(stored), unwatched)
-
-
-async def _oldest_time(log: EventLog, bounds: LogBounds) -> float | None:
-    try:
-        events = (await log.read(bounds.trimmed_through, 1)).events
-    except EventDamagedError:
-        return None
-    return events[0].event.receive_time_ms / 1000 if events else None
 
 
 async def _subscription(
@@ -239,7 +232,8 @@ def _callbacks(sources: Sources) -> Sequence[Callbacks]:
     outcomes: defaultdict[str, dict[str, int]] = defaultdict(dict)
     unanswered: defaultdict[str, int] = defaultdict(int)
     for labels, value in samples(sources.registry, "callbacks_total"):
-        outcomes[labels["kind"]][labels["outcome"]] = int(value)
+        if value:
+            outcomes[labels["kind"]][labels["outcome"]] = int(value)
         unanswered[labels["kind"]] += int(value) * is_unanswered(labels)
     return [
         Callbacks(kind, handlers, outcomes[kind], int(open_now.get(kind, 0)), unanswered[kind])

@@ -1,6 +1,6 @@
 """Receives an adapter's measurements of its calls to an upstream."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Final, Literal, Protocol, TypeAlias
@@ -51,6 +51,15 @@ class UpstreamMeter(Protocol):
         """
         ...
 
+    def queue(self, upstream: str, length: Callable[[], int]) -> None:
+        """Measure a queue of requests that wait for a connection; an upstream may have several.
+
+        Args:
+            upstream: The upstream's name.
+            length: Returns the number of requests in the queue.
+        """
+        ...
+
     def misfit(self, upstream: str, message: str, field: str) -> None:
         """Count a field that the upstream sent in another form than it documents, or left out.
 
@@ -75,6 +84,9 @@ class Unmeasured:
         """See `UpstreamMeter`."""
 
     def circuit(self, upstream: str, state: CircuitState, issuer_id: str = "") -> None:
+        """See `UpstreamMeter`."""
+
+    def queue(self, upstream: str, length: Callable[[], int]) -> None:
         """See `UpstreamMeter`."""
 
     def misfit(self, upstream: str, message: str, field: str) -> None:

@@ -159,6 +159,14 @@ class Storage(Protocol):
         """
         ...
 
+    def free_bytes(self) -> int | None:
+        """Return the space left on the event log's disk; None if it is on other machines.
+
+        Raises:
+            OSError: It is not available.
+        """
+        ...
+
     async def find_damage(self) -> Damage:
         """Read everything, and return what is damaged.
 

@@ -1,6 +1,7 @@
 """Metrics that are read from the gateway's state at each scrape."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -8,11 +9,13 @@ from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from gateway.callbacks.broker import Broker
+from gateway.callbacks.model import Membership
 from gateway.errors import GatewayError
 from gateway.notifications.watch import Watchers
-from gateway.ports import EventLog, LogBounds, StoredSubscription
+from gateway.ports import EventDamagedError, EventLog, LogBounds, Storage, StoredSubscription
+from gateway.telemetry.readiness import OK, Readiness
 
-__all__ = ["State"]
+__all__ = ["State", "receive_time_after"]
 
 _MAX_SUBSCRIPTIONS: Final = 100
 """Limits the number of series, because subscribers choose the names of subscriptions."""
@@ -27,53 +30,89 @@ class State:
         self,
         *,
         issuer_ids: Iterable[str],
-        log: EventLog,
-        log_bytes: Callable[[], int],
+        storage: Storage,
+        readiness: Readiness,
         broker: Broker,
+        membership: Membership | None,
         watchers: Watchers,
         certificate_expiries: Callable[[], Mapping[str, float]],
         lost_line_count: Callable[[], int],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuer_ids = tuple(issuer_ids)
-        self._log = log
-        self._log_bytes = log_bytes
+        self._storage = storage
+        self._readiness = readiness
         self._broker = broker
+        self._membership = membership
         self._watchers = watchers
         self._certificate_expiries = certificate_expiries
         self._lost_line_count = lost_line_count
-        self._log_metrics: tuple[Metric, ...] = ()
+        self._clock = clock
+        self._checks: Mapping[str, str] = {}
+        self._log_metrics: Sequence[Metric] = ()
 
     async def refresh(self) -> None:
-        """Read the event log's metrics; they are left out if it cannot be read."""
-        self._log_metrics = ()
+        """Check readiness, and read the event log's metrics; they are left out if it cannot be read."""
+        self._checks = (await self._readiness.report()).checks
         try:
-            subscriptions = [
-                each for issuer_id in self._issuer_ids for each in await self._log.list_subscriptions(issuer_id)
-            ]
-            bounds = await self._log.bounds()
-            size = self._log_bytes()
+            self._log_metrics = await self._read_log()
         except (GatewayError, OSError) as error:
+            self._log_metrics = ()
             _log.warning("event_log_not_measured", error=str(error))
-            return
-        self._log_metrics = (
+
+    async def _read_log(self) -> Sequence[Metric]:
+        log, storage = self._storage.log, self._storage
+        subscriptions = [each for issuer_id in self._issuer_ids for each in await log.list_subscriptions(issuer_id)]
+        bounds = await log.bounds()
+        found = [
             _gauge("event_log_last_sequence", "Sequence of the newest notification ever stored.", bounds.last),
             _gauge("event_log_trimmed_sequence", "Last sequence removed by retention.", bounds.trimmed_through),
-            _gauge("event_log_size_bytes", "Disk space used by the event log.", size),
+            _gauge("event_log_size_bytes", "Disk space used by the event log.", storage.size_bytes()),
+            _gauge("event_log_epoch_info", "1 for the present epoch of the event log.", 1, epoch=log.log_id),
             _gauge("subscriptions", "Named subscriptions.", len(subscriptions)),
-            _lags(subscriptions, bounds),
+        ]
+        if (free := storage.free_bytes()) is not None:
+            found.append(_gauge("event_log_free_bytes", "Space left on the disk of the event log.", free))
+        if (oldest := await receive_time_after(log, bounds.trimmed_through)) is not None:
+            text = "When the oldest notification in the event log was received."
+            found.append(_gauge("event_log_oldest_timestamp_seconds", text, oldest))
+        return (*found, *await self._lags(subscriptions, bounds))
+
+    async def _lags(self, subscriptions: Iterable[StoredSubscription], bounds: LogBounds) -> tuple[Metric, Metric]:
+        """Measure how far subscriptions lag behind; beyond the limit, only those that lag most."""
+        names = ["issuer", "subscription"]
+        counts = GaugeMetricFamily(
+            f"{_PREFIX}_subscription_lag", "Notifications not yet committed by a subscription.", labels=names
         )
+        seconds = GaugeMetricFamily(
+            f"{_PREFIX}_subscription_lag_seconds",
+            "Age of the oldest notification not yet committed by a subscription.",
+            labels=names,
+        )
+        now, times = self._clock(), dict[int, float | None]()
+        lags = sorted(((bounds.lag(each.committed), each) for each in subscriptions), key=lambda pair: -pair[0])
+        for lag, subscription in lags[:_MAX_SUBSCRIPTIONS]:
+            labels = [subscription.issuer_id, subscription.name]
+            counts.add_metric(labels, lag)
+            position = max(subscription.committed, bounds.trimmed_through)
+            if position not in times:
+                times[position] = await receive_time_after(self._storage.log, position) if lag else now
+            if (received := times[position]) is not None:
+                seconds.add_metric(labels, max(0.0, now - received))
+        return counts, seconds
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; see `prometheus_client.registry.Collector`."""
         yield from self._log_metrics
-        handlers = GaugeMetricFamily(
-            f"{_PREFIX}_handlers_connected", "Connected handlers by kind of callback.", labels=["kind"]
-        )
-        for kind, count in self._broker.handler_counts.items():
-            handlers.add_metric([kind], count)
-        yield handlers
+        yield from self._collect_callbacks()
+        checks = GaugeMetricFamily(f"{_PREFIX}_readiness_check", "1 for a check that passes.", labels=["check"])
+        for check, result in self._checks.items():
+            checks.add_metric([check], result == OK)
+        yield checks
         yield _gauge(
-            "event_log_damage", "What was found damaged in the event log since the start.", len(self._log.damage)
+            "event_log_damage",
+            "What was found damaged in the event log since the start.",
+            len(self._storage.log.damage),
         )
         yield _gauge(
             "watchers_standing_by",
@@ -97,23 +136,45 @@ class State:
             expiries.add_metric([setting], expiry)
         yield expiries
 
+    def _collect_callbacks(self) -> Iterator[Metric]:
+        handlers = GaugeMetricFamily(
+            f"{_PREFIX}_handlers_connected", "Connected handlers by kind of callback.", labels=["kind"]
+        )
+        for kind, count in self._broker.handler_counts.items():
+            handlers.add_metric([kind], count)
+        yield handlers
+        if self._membership is None:
+            return
+        yield _gauge("peers", "Other gateways of the cluster that are present.", len(self._membership.peers))
+        relayed = CounterMetricFamily(
+            f"{_PREFIX}_callbacks_relayed", "Callback requests that passed between gateways.", labels=["direction"]
+        )
+        counts = self._membership.relay_counts
+        relayed.add_metric(["sent"], counts.sent)
+        relayed.add_metric(["received"], counts.received)
+        yield relayed
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{_PREFIX}_{name}", text, value)
+
+async def receive_time_after(log: EventLog, position: int) -> float | None:
+    """Return when the first notification after a position was received, in seconds since 1970 (UTC).
+
+    None if there is none, or if it is damaged.
+
+    Raises:
+        GatewayError: EVENT_LOG_UNAVAILABLE.
+    """
+    try:
+        events = (await log.read(position, 1)).events
+    except EventDamagedError:
+        return None
+    return events[0].event.receive_time_ms / 1000 if events else None
+
+
+def _gauge(name: str, text: str, value: float, **labels: str) -> Metric:
+    family = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=[*labels])
+    family.add_metric([*labels.values()], value)
+    return family
 
 
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(f"{_PREFIX}_{name}", text, value)
-
-
-def _lags(subscriptions: Iterable[StoredSubscription], bounds: LogBounds) -> Metric:
-    """Measure how far subscriptions lag behind; beyond the limit, only those that lag most."""
-    family = GaugeMetricFamily(
-        f"{_PREFIX}_subscription_lag",
-        "Notifications not yet committed by a subscription.",
-        labels=["issuer", "subscription"],
-    )
-    lags = sorted(((bounds.lag(each.committed), each) for each in subscriptions), key=lambda pair: -pair[0])
-    for lag, subscription in lags[:_MAX_SUBSCRIPTIONS]:
-        family.add_metric([subscription.issuer_id, subscription.name], lag)
-    return family

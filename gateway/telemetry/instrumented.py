@@ -1,13 +1,16 @@
 """Wrappers that measure parts of the gateway behind the same interface."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import product
 from time import perf_counter
 from typing import Final
 
 from opentelemetry.trace import SpanKind
 
+from gateway.callbacks.model import KINDS
 from gateway.errors import GatewayError
 from gateway.ports import Appendable, Attempts, CallbackBus, CallbackOutcome, Event, NoReply, outcome_of
 from gateway.ports.meter import CircuitState, Exchange
@@ -58,6 +61,9 @@ class InstrumentedBus:
         self._open = InProgress.by_label(metrics.callbacks_open)
         self._seconds = cache(metrics.callback_seconds.labels)
         self._ended = cache(metrics.callbacks.labels)
+        for kind, outcome in product(KINDS, CallbackOutcome):
+            # Prometheus sees no increase when a new series begins at 1.
+            self._ended(kind, outcome.value)
         self._failures = metrics.failures
 
     async def ask(
@@ -82,7 +88,7 @@ class InstrumentedBus:
                 return reply
             finally:
                 open_now.count -= 1
-                self._seconds(kind).observe(perf_counter() - started)
+                self._seconds(kind, outcome.value).observe(perf_counter() - started)
                 self._ended(kind, outcome.value).inc()
                 # A poll for a result may well go unanswered: there may be none yet, or no handler for it at all.
                 if outcome in _UNANSWERED and (wait_for_handler or outcome is CallbackOutcome.EXHAUSTED):
@@ -100,6 +106,7 @@ class Upstreams:
         self._ended = cache(metrics.upstream_requests.labels)
         self._tracing = tracing
         self._circuits: dict[str, CircuitState] = {}
+        self._queues: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
 
     @property
     def circuits(self) -> dict[str, CircuitState]:
@@ -138,6 +145,12 @@ class Upstreams:
         self._circuits[f"{upstream}/{issuer_id}" if issuer_id else upstream] = state
         for each in _STATES:
             self._metrics.upstream_circuit.labels(upstream, issuer_id, each).set(each == state)
+
+    def queue(self, upstream: str, length: Callable[[], int]) -> None:
+        """See `gateway.ports.meter.UpstreamMeter`."""
+        queues = self._queues[upstream]
+        queues.append(length)
+        self._metrics.upstream_waiting.labels(upstream).set_function(lambda: sum(each() for each in queues))
 
     def misfit(self, upstream: str, message: str, field: str) -> None:
         """See `gateway.ports.meter.UpstreamMeter`."""

@@ -1,6 +1,6 @@
 """The gateway's Prometheus metrics. No label ever holds an id or a text that a caller chose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final, Self
 
@@ -15,11 +15,15 @@ from prometheus_client import (
 
 from gateway.telemetry.failures import Failures
 
-__all__ = ["InProgress", "Metrics"]
+__all__ = ["InProgress", "Metrics", "by_outcome"]
 
 _PREFIX: Final = "d1_gateway"
 # A call that includes an upstream: from a rejection by the gateway itself to the longest time-out.
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+# A callback: a notification that ends at the disk, or a callback request that waits for its handler.
+_EDGE_SECONDS: Final = (0.001, 0.0025, *_CALL_SECONDS)
+# Timers of the event loop have a resolution of a millisecond.
+_LAG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 # Work that ends at the local disk.
 _DISK_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -40,6 +44,18 @@ class InProgress:
         return cache(lambda label: cls(gauge.labels(label)))
 
 
+def by_outcome(counter: Counter, outcomes: Iterable[str]) -> Callable[[str], None]:
+    """Return a function that counts an outcome, for a counter with that label alone.
+
+    Each of the outcomes has a series from the start, because Prometheus sees no increase when a new series begins at 1.
+    """
+    # Looking up a series by its labels takes longer than counting.
+    series = cache(counter.labels)
+    for outcome in outcomes:
+        series(outcome)
+    return lambda outcome: series(outcome).inc()
+
+
 class Metrics:
     """Metrics that are counted as the gateway works; those read from its state: `gateway.telemetry.collectors`."""
 
@@ -54,9 +70,20 @@ class Metrics:
         """The latest failures. They are no metric: correlation ids would make a series of each."""
 
         self.rpcs = self._counter("rpcs", "Completed rpcs by status code.", "rpc", "code")
+        self.rpc_failures = self._counter(
+            "rpc_failures",
+            "Failed rpcs by reason, and by whether the upstream may have acted.",
+            *("rpc", "reason", "outcome"),
+        )
         self.rpc_seconds = self._histogram("rpc_duration", "Duration of unary rpcs.", _CALL_SECONDS, "rpc")
         self.rpcs_in_flight = self._gauge("rpcs_in_flight", "Unary rpcs in progress.", "rpc")
         self.streams_open = self._gauge("streams_open", "Streaming rpcs in progress.", "rpc")
+        self.idempotent_requests = self._counter(
+            "idempotent_requests", "Ended requests with a request id by outcome.", "outcome"
+        )
+        self.detached_calls = self._counter(
+            "detached_calls", "Changes that ended after their callers had left, by outcome.", "outcome"
+        )
 
         self.upstream_requests = self._counter(
             "upstream_requests",
@@ -68,6 +95,9 @@ class Metrics:
         )
         self.upstream_in_flight = self._gauge(
             "upstream_requests_in_flight", "Requests to an upstream in progress.", "upstream"
+        )
+        self.upstream_waiting = self._gauge(
+            "upstream_requests_waiting", "Requests to an upstream that wait for a connection.", "upstream"
         )
         self.upstream_retries = self._counter(
             "upstream_retries", "Requests to an upstream that were retries.", "upstream", "endpoint"
@@ -85,7 +115,7 @@ class Metrics:
 
         self.edge_requests = self._counter("edge_requests", "Completed edge requests.", "route", "method", "status")
         self.edge_seconds = self._histogram(
-            "edge_request_duration", "Duration of edge requests.", _CALL_SECONDS, "route"
+            "edge_request_duration", "Duration of edge requests.", _EDGE_SECONDS, "route", "status"
         )
         self.edge_connections = self._gauge("edge_connections", "Open edge connections of known clients.")
         self.edge_handshakes = self._gauge("edge_handshakes", "Open edge connections whose client is not known yet.")
@@ -95,7 +125,7 @@ class Metrics:
 
         self.callbacks = self._counter("callbacks", "Completed callbacks by outcome.", "kind", "outcome")
         self.callback_seconds = self._histogram(
-            "callback_duration", "Time that callback requests waited for a reply.", _CALL_SECONDS, "kind"
+            "callback_duration", "Time that callback requests waited for a reply.", _CALL_SECONDS, "kind", "outcome"
         )
         self.callback_replies = self._counter("callback_replies", "Handlers' replies by outcome.", "outcome")
         self.callbacks_open = self._gauge("callbacks_open", "Callback requests waiting for a reply.", "kind")
@@ -108,6 +138,10 @@ class Metrics:
         )
         for outcome in ("stored", "duplicate", "failed"):
             self.appends.labels(outcome)
+
+        self.loop_lag_seconds = self._histogram(
+            "event_loop_lag", "How late the event loop ran a timer, measured once a second.", _LAG_SECONDS
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

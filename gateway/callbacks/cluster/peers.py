@@ -10,7 +10,7 @@ from d1gateway.peer.v1 import messages_pb2 as peer
 from gateway.aio.clock import Clock
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.messages import Link, topics_of
-from gateway.callbacks.model import HandlerSession, RemoteId
+from gateway.callbacks.model import HandlerSession, RelayCounts, RemoteId
 from issuer.callback.v1 import messages_pb2 as callback
 
 __all__ = ["Peers"]
@@ -32,12 +32,14 @@ class _RemoteHandler:
         clock: Clock,
         link: Link,
         decline: Callable[[str, peer.DeclinedRequest], None],
+        counts: RelayCounts,
     ) -> None:
         self._us = us
         self._remote_id = remote_id
         self._clock = clock
         self._link = link
         self._decline = decline
+        self._counts = counts
 
     def send(self, request: callback.CallbackRequest) -> None:
         gateway, session_id = self._remote_id
@@ -48,7 +50,9 @@ class _RemoteHandler:
         forwarded.handler_session_id = session_id
         forwarded.callback_request.CopyFrom(request)
         forwarded.sent_at_seconds = now
-        if not self._link.send(gateway, message):
+        if self._link.send(gateway, message):
+            self._counts.sent += 1
+        else:
             # Later, because the broker is still sending it. The peer reports when there is room again.
             declined = peer.DeclinedRequest(handler_session_id=session_id, token=request.token)
             self._clock.call_at(now, self._decline, gateway, declined)
@@ -75,7 +79,7 @@ class _Peer:
 class Peers:
     """Registers the handlers of peers at the local broker, as the peers announce them."""
 
-    def __init__(self, us: str, broker: SharedBroker, clock: Clock, link: Link) -> None:
+    def __init__(self, us: str, broker: SharedBroker, clock: Clock, link: Link, counts: RelayCounts) -> None:
         """Start without peers.
 
         Args:
@@ -83,8 +87,10 @@ class Peers:
             broker: Sends callback requests to the handlers.
             clock: Measures how late messages are.
             link: The connection to the peers.
+            counts: Where what is sent to them is counted.
         """
         self._us = us
+        self._counts = counts
         self._broker = broker
         self._clock = clock
         self._link = link
@@ -170,7 +176,7 @@ class Peers:
         session = known.sessions.get(announced.id)
         if session is None and not announced.is_draining:
             remote_id = RemoteId(gateway, announced.id)
-            handler = _RemoteHandler(self._us, remote_id, self._clock, self._link, self.decline)
+            handler = _RemoteHandler(self._us, remote_id, self._clock, self._link, self.decline, self._counts)
             topics = topics_of(presence, announced)
             known.sessions[announced.id] = self._broker.connect(handler, topics, announced.max_in_flight, remote_id)
         elif session is not None and announced.is_draining and not session.is_draining:

@@ -15,7 +15,7 @@ from gateway.aio.clock import Clock, Timer
 from gateway.callbacks.cluster.broker import SharedBroker
 from gateway.callbacks.cluster.messages import Link, add_sessions
 from gateway.callbacks.cluster.peers import Peers
-from gateway.callbacks.model import OPEN_OUTCOMES, Handler, HandlerSession, OnOutcome, Outcome, Topic
+from gateway.callbacks.model import OPEN_OUTCOMES, Handler, HandlerSession, OnOutcome, Outcome, RelayCounts, Topic
 from gateway.callbacks.tokens import owner_of
 from issuer.callback.v1 import messages_pb2 as callback
 
@@ -56,7 +56,8 @@ class Relay:
         self._broker = broker
         self._clock = clock
         self._link = link
-        self._peers = Peers(us, broker, clock, link)
+        self._counts = RelayCounts()
+        self._peers = Peers(us, broker, clock, link, self._counts)
         self._sessions: dict[int, HandlerSession] = {}
         self._session_ids: dict[HandlerSession, int] = {}
         self._declined: dict[int, dict[str, None]] = {}
@@ -99,6 +100,11 @@ class Relay:
     def peers(self) -> Mapping[str, int]:
         """See `gateway.callbacks.model.Membership`."""
         return self._peers.handler_counts
+
+    @property
+    def relay_counts(self) -> RelayCounts:
+        """See `gateway.callbacks.model.Membership`."""
+        return self._counts
 
     # ---------------------------------------------------------------------------------------- for our handlers
 
@@ -200,6 +206,7 @@ class Relay:
         session = self._sessions.get(session_id)
         seconds = request.time_left.ToMilliseconds() / 1000 - self._peers.delay(sender, forwarded.sent_at_seconds)
         if session is not None and seconds > 0 and self._broker.relay(session, request, seconds):
+            self._counts.received += 1
             return
         self._decline(sender, session_id, request.token)
         if session is not None:

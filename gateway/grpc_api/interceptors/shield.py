@@ -1,7 +1,8 @@
 """Detached calls: once begun, a change finishes even if its caller leaves."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import structlog
@@ -9,12 +10,24 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Interceptor, Rpc
 from gateway.idempotency.requests import mutating_rpc
+from issuer.common.v1 import error_pb2
 
-__all__ = ["DetachedCallInterceptor", "DetachedCalls"]
+__all__ = ["DetachedCallInterceptor", "DetachedCalls", "DetachedOutcome"]
 
 _T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
+
+
+class DetachedOutcome(StrEnum):
+    """How a change ended whose caller had left: the word for it in the metrics."""
+
+    COMPLETED = "completed"
+    """It took effect."""
+    FAILED = "failed"
+    """It was not sent, or rejected."""
+    UNKNOWN = "unknown"
+    """It may have taken effect, and its caller has not heard of it."""
 
 
 class DetachedCalls:
@@ -24,7 +37,13 @@ class DetachedCalls:
     deadline of its call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[DetachedOutcome], object] = lambda _: None) -> None:
+        """Start without changes.
+
+        Args:
+            on_end: Called when a change ends whose caller has left.
+        """
+        self._on_end = on_end
         self._running: dict[asyncio.Task[Any], asyncio.Future[None]] = {}
         """The changes, and who waits for the end of each."""
 
@@ -47,14 +66,14 @@ class DetachedCalls:
             await end
         except asyncio.CancelledError:
             if not end.cancelled():
-                _log_end(task)
+                self._on_end(_log_end(task))
             raise
         return task.result()
 
     def _end(self, task: "asyncio.Task[Any]") -> None:
         end = self._running.pop(task)
         if end.cancelled():
-            _log_end(task)
+            self._on_end(_log_end(task))
         else:
             end.set_result(None)
 
@@ -83,15 +102,20 @@ class DetachedCallInterceptor(Interceptor):
         return await self._detached_calls.run(rpc.proceed(), rpc.method.path)
 
 
-def _log_end(task: asyncio.Task[Any]) -> None:
+def _log_end(task: asyncio.Task[Any]) -> DetachedOutcome:
+    """Log how a change ended, and return it."""
     rpc = task.get_name()
     if task.cancelled():
         _log.error("detached_call_interrupted", rpc=rpc)
-        return
+        return DetachedOutcome.UNKNOWN
     match task.exception():
         case None:
             _log.info("detached_call_completed", rpc=rpc)
+            return DetachedOutcome.COMPLETED
         case GatewayError() as error:
             _log.warning("detached_call_failed", rpc=rpc, reason=error.reason_name, outcome=error.outcome_name)
+            is_unknown = error.outcome == error_pb2.ERROR_OUTCOME_UNKNOWN
+            return DetachedOutcome.UNKNOWN if is_unknown else DetachedOutcome.FAILED
         case error:
             _log.error("detached_call_failed", rpc=rpc, exc_info=error)
+            return DetachedOutcome.UNKNOWN

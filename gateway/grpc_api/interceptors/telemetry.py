@@ -17,8 +17,9 @@ from opentelemetry.trace import SpanKind
 from gateway.auth.issuers import Issuers
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Context, Interceptor, Method, Rpc
+from gateway.grpc_api.interceptors.shield import DetachedOutcome
 from gateway.logging import correlation
-from gateway.telemetry.metrics import InProgress, Metrics
+from gateway.telemetry.metrics import InProgress, Metrics, by_outcome
 from gateway.telemetry.tracing import Tracing, fail
 
 __all__ = ["TelemetryInterceptor"]
@@ -86,6 +87,9 @@ class TelemetryInterceptor(Interceptor):
         self._log = _log.bind()
         self._series = cache(partial(_Series, metrics))
         self._failures = metrics.failures
+        self._failed = metrics.rpc_failures
+        self.count_detached = by_outcome(metrics.detached_calls, DetachedOutcome)
+        """Counts how a change ended whose caller had left."""
 
     def count_unknown(self) -> None:
         """Count a call to an unknown rpc."""
@@ -129,8 +133,9 @@ class TelemetryInterceptor(Interceptor):
         path = rpc.method.path
         is_incidental = path.startswith(_INCIDENTAL) and end.level == logging.INFO
         if end.code not in _NO_FAILURES and not is_incidental:
-            reason = str(end.facts.get("reason", end.code))
-            self._failures.note(rpc.method.name, reason, str(end.facts.get("outcome", "")))
+            reason, outcome = str(end.facts.get("reason", end.code)), str(end.facts.get("outcome", ""))
+            self._failures.note(rpc.method.name, reason, outcome)
+            self._failed.labels(rpc.method.name, reason, outcome).inc()
         self._log.log(
             logging.DEBUG if is_incidental else end.level,
             end.event,

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import TypeAlias
 
 import structlog
@@ -12,7 +12,7 @@ from gateway.auth.issuers import Issuers, authorized_issuer
 from gateway.callbacks.model import CallbackRegistry, ConnectedHandler, HandlerSession, Outcome
 from gateway.errors import FieldViolation, GatewayError
 from gateway.grpc_api.interceptors.chain import Context
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Metrics, by_outcome
 from gateway.validation.truncate import invalid_request
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
@@ -32,6 +32,7 @@ _KINDS = {
 }
 
 _OUTCOMES = {number: name.removeprefix("REPLY_OUTCOME_").lower() for name, number in callback.ReplyOutcome.items()}
+_WORDS = [word for number, word in _OUTCOMES.items() if number != callback.REPLY_OUTCOME_UNSPECIFIED]
 _WRONG_KIND = FieldViolation("response", "must be of the callback request's kind", "reply.kind")
 
 _Requests: TypeAlias = AsyncIterator[callback.HandleCallbacksRequest]
@@ -62,8 +63,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
         self._issuers = issuers
         self._registry = registry
         self._validation = validation
-        # Looking up a series by its labels takes longer than counting.
-        self._replies = cache(metrics.callback_replies.labels)
+        self._count_reply = by_outcome(metrics.callback_replies, _WORDS)
         self._outboxes: dict[_Outbox, ConnectedHandler] = {}
         self._unregistered: set[asyncio.Timeout] = set()
         self._is_draining = False
@@ -126,7 +126,7 @@ class CallbackServicer(service_pb2_grpc.CallbackServiceServicer):
     def _note(self, handler: str, outcome: Outcome) -> None:
         """Count a reply, and log one that does not count, in the word of its acknowledgement."""
         word = _OUTCOMES[outcome]
-        self._replies(word).inc()
+        self._count_reply(word)
         if outcome != callback.REPLY_OUTCOME_ACCEPTED:
             _log.info("callback_reply_not_counted", handler=handler, outcome=word)
 

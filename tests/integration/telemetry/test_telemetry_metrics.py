@@ -1,15 +1,19 @@
 """The counters of a running gateway move, and have no ids in their labels."""
 
+from contextlib import suppress
 from functools import partial
+from uuid import UUID
 
 import grpc
 import pytest
 
+from gateway.idempotency.replies import IdempotencyOutcome
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.card.v1 import messages_pb2 as card
 from issuer.notification.v1 import messages_pb2 as notification
 from sandbox.handler import Handler, Responder
 from tests.callback_replies import reject, tell_person
+from tests.contract.card_rpcs import prepare
 from tests.integration.telemetry.operator_view import NOTIFICATION_ROUTE, OperatorView
 
 SUSPEND = "issuer.card.v1.CardService/SuspendCard"
@@ -31,6 +35,8 @@ async def test_an_rpc_is_counted_and_so_is_the_request_that_it_makes(view: Opera
 
     found = await view.scrape()
     assert found.growth(before, "rpcs_total", rpc=SUSPEND, code="NOT_FOUND") == 1
+    failed = {"rpc": SUSPEND, "reason": "UPSTREAM_NOT_FOUND", "outcome": "REJECTED"}
+    assert found.growth(before, "rpc_failures_total", **failed) == 1
     assert found.growth(before, "rpc_duration_seconds_count", rpc=SUSPEND) == 1
     sent = {"upstream": "d1", "endpoint": SUSPEND_AT_D1, "result": "4xx"}
     assert found.growth(before, "upstream_requests_total", **sent) == 1
@@ -72,6 +78,7 @@ async def test_a_notification_is_counted_on_its_way_from_the_edge_to_the_stream(
 
     found = await view.scrape()
     assert found.value("edge_requests_total", route=NOTIFICATION_ROUTE, method="POST", status="204") == 3
+    assert found.value("edge_request_duration_seconds_count", route=NOTIFICATION_ROUTE, status="204") == 3
     assert found.value("edge_requests_total", route="unknown", method="POST", status="404") == 1
     assert found.value("event_log_appends_total", outcome="stored") == 2
     assert found.value("event_log_appends_total", outcome="duplicate") == 1
@@ -102,8 +109,35 @@ async def test_a_callback_is_counted_by_its_outcome(view: OperatorView) -> None:
     found = await view.scrape()
     for outcome in ("answered", "refused", "no_handler"):
         assert found.growth(before, "callbacks_total", kind=kind, outcome=outcome) == 1
-    assert found.growth(before, "callback_duration_seconds_count", kind=kind) == 3
+        assert found.growth(before, "callback_duration_seconds_count", kind=kind, outcome=outcome) == 1
     assert (open_while_pending, found.value("callbacks_open", kind=kind)) == ([1, 1], 0)
+
+
+async def test_a_repeat_is_counted_as_replayed(view: OperatorView) -> None:
+    prepare(view.running.sandbox.store)
+    before = await view.scrape()
+    for reason_code in ("FRAUD", "FRAUD", "LOST"):
+        request = card.SuspendCardRequest(card_id="card-active", reason_code=reason_code, request_id=str(UUID(int=7)))
+        with suppress(grpc.aio.AioRpcError):
+            await view.running.cards.SuspendCard(request)
+
+    found = await view.scrape()
+    outcomes = {each: found.growth(before, "idempotent_requests_total", outcome=each) for each in IdempotencyOutcome}
+    assert outcomes == {each: each in {"first", "replayed", "conflict"} for each in IdempotencyOutcome}
+
+
+async def test_what_happens_for_the_first_time_makes_a_series_grow_and_no_new_one(own_view: OperatorView) -> None:
+    names = {sample.name for sample in (await own_view.scrape()).all if sample.value == 0}
+
+    assert {
+        "d1_gateway_callback_replies_total",
+        "d1_gateway_callbacks_total",
+        "d1_gateway_detached_calls_total",
+        "d1_gateway_edge_connections_refused_total",
+        "d1_gateway_event_log_appends_total",
+        "d1_gateway_idempotent_requests_total",
+        "d1_gateway_log_lines_lost_total",
+    } <= names
 
 
 async def test_no_label_holds_an_id_or_a_word_of_a_caller(own_view: OperatorView) -> None:

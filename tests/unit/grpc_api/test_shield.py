@@ -130,3 +130,32 @@ def test_what_is_left_after_the_grace_is_cut_off_and_the_log_tells_of_it(grace: 
         assert done == []
 
     assert _logged(story()) == [("detached_call_interrupted", _RPC, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("failure", "grace", "outcome"),
+    [
+        (None, 60, "completed"),
+        (GatewayError(error_pb2.ERROR_REASON_UPSTREAM_CONFLICT, "In use."), 60, "failed"),
+        (
+            GatewayError(error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, "", outcome=error_pb2.ERROR_OUTCOME_UNKNOWN),
+            60,
+            "unknown",
+        ),
+        (KeyError(), 60, "unknown"),
+        (None, 1, "unknown"),
+    ],
+)
+def test_how_a_change_ends_is_counted_if_its_caller_has_left(
+    failure: Exception | None, grace: float, outcome: str
+) -> None:
+    counted: list[str] = []
+
+    async def story() -> None:
+        detached_calls = DetachedCalls(counted.append)
+        await detached_calls.run(_change(1, []), _RPC)
+        await _left(detached_calls, _change(5, [], failure))
+        await detached_calls.drain(grace)
+
+    in_virtual_time(story())
+    assert counted == [outcome], "a caller that stays knows"

@@ -1,7 +1,7 @@
 """Calls of `gateway.idempotency.replies.IdempotencyStore`, how they end, and an upstream that counts them."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -80,10 +80,21 @@ class Upstream:
         self.released.set()
 
 
-def instance(store: FakeKeyValueStore, key: bytes = b"\x01" * 32, *, is_shared: bool = True) -> IdempotencyStore:
+def instance(
+    store: FakeKeyValueStore,
+    key: bytes = b"\x01" * 32,
+    *,
+    is_shared: bool = True,
+    on_outcome: Callable[[str], object] = lambda _: None,
+) -> IdempotencyStore:
     """Start a gateway on a store."""
     return IdempotencyStore(
-        store, RecordCipher(key), lease_seconds=LEASE_SECONDS, is_shared=is_shared, clock=lambda: store.now
+        store,
+        RecordCipher(key),
+        lease_seconds=LEASE_SECONDS,
+        is_shared=is_shared,
+        on_outcome=on_outcome,
+        clock=lambda: store.now,
     )
 
 

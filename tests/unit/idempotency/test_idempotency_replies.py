@@ -167,3 +167,47 @@ async def test_the_store_sees_neither_the_request_nor_the_reply_nor_who_asked(
     assert len(store._held) == 1
     for secret in (b"4970101234567890", b"card-1", b"caller", b"ISSUER0001", ID.encode()):
         assert secret not in held
+
+
+async def test_what_became_of_each_request_is_counted_once(store: FakeKeyValueStore, upstream: Upstream) -> None:
+    outcomes: list[str] = []
+    replies = instance(store, on_outcome=outcomes.append)
+
+    async def counted(request_id: str, content: bytes = b"a") -> list[str]:
+        outcomes.clear()
+        await asyncio.gather(ask(replies, upstream, request_id=request_id, content=content), return_exceptions=True)
+        return [str(each) for each in outcomes]
+
+    assert await counted("1") == ["first"]
+    assert await counted("1") == ["replayed"]
+    assert await counted("1", b"b") == ["conflict"]
+
+    held = await upstream.hold(ask(replies, upstream, request_id="2"))
+    assert await counted("2") == ["in_flight"]
+    assert await counted("2", b"b") == ["conflict"]
+    upstream.released.set()
+    await held
+
+    upstream.failure = failure(error_pb2.ERROR_OUTCOME_REJECTED)
+    assert await counted("3") == ["first"], "it was made, and a repeat may be made again"
+    upstream.failure = failure(error_pb2.ERROR_OUTCOME_UNKNOWN)
+    assert await counted("3") == ["first"]
+    assert await counted("3") == ["unknown"]
+    store.fail()
+    assert await counted("3") == ["store_failed"]
+
+
+@pytest.mark.parametrize("outcome", [None, error_pb2.ERROR_OUTCOME_UNKNOWN, error_pb2.ERROR_OUTCOME_REJECTED])
+async def test_a_call_that_was_made_while_the_store_failed_is_counted_as_such(
+    store: FakeKeyValueStore, upstream: Upstream, outcome: "ErrorOutcome | None"
+) -> None:
+    outcomes: list[str] = []
+    replies = instance(store, on_outcome=outcomes.append)
+    held = await upstream.hold(ask(replies, upstream))
+    upstream.failure = None if outcome is None else failure(outcome)
+    store.fail()
+    upstream.released.set()
+    await asyncio.gather(held, return_exceptions=True)
+
+    assert outcomes == ["unrecorded"]
+    await replies.aclose()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.callbacks.model import ConnectedHandler
+from gateway.callbacks.model import ConnectedHandler, RelayCounts
 from gateway.operators.attention import findings
 from gateway.operators.document import render
 from gateway.operators.history import MINUTES
@@ -37,7 +37,7 @@ class _Read(HTMLParser):
 
 class _Membership:
     def __init__(self, gateway_id: str, peers: dict[str, int]) -> None:
-        self.gateway_id, self.peers = gateway_id, peers
+        self.gateway_id, self.peers, self.relay_counts = gateway_id, peers, RelayCounts()
 
 
 def _with_texts(value: Any, text: str) -> Any:

@@ -1,12 +1,15 @@
 """What the meters around the upstreams count."""
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
 
 from gateway.errors import GatewayError
+from gateway.telemetry import loop_lag
 from gateway.telemetry.instrumented import Upstreams
+from gateway.telemetry.loop_lag import measuring_loop_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
 from issuer.common.v1 import error_pb2
@@ -78,3 +81,34 @@ def test_two_gateways_in_a_process_count_for_themselves() -> None:
 
     assert value(one, "callbacks_total", kind="deliver_otp", outcome="answered") == 1
     assert value(other, "callbacks_total", kind="deliver_otp", outcome="answered") is None
+
+
+def test_the_queues_of_an_upstream_are_added_up(metrics: Metrics) -> None:
+    upstreams, lengths = Upstreams(metrics, Tracing()), [2, 3]
+    upstreams.queue("d1", lambda: lengths[0])
+    upstreams.queue("d1", lambda: lengths[1])
+    upstreams.queue("threeds", lambda: 7)
+    lengths[1] = 4
+
+    assert value(metrics, "upstream_requests_waiting", upstream="d1") == 6
+    assert value(metrics, "upstream_requests_waiting", upstream="threeds") == 7
+
+
+async def test_what_blocks_the_event_loop_is_measured_until_the_end(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_lag, "_INTERVAL_SECONDS", 0.05)
+
+    def measured(what: str) -> float:
+        return value(metrics, f"event_loop_lag_seconds_{what}") or 0.0
+
+    with measuring_loop_lag(metrics):
+        await asyncio.sleep(0.07)
+        count, seconds = measured("count"), measured("sum")
+        time.sleep(0.3)  # noqa: ASYNC251  what must not happen
+        await asyncio.sleep(0.03)
+        assert (count, measured("count")) == (1, 2)
+        assert measured("sum") - seconds > 0.2
+    await asyncio.sleep(0.1)
+
+    assert measured("count") == 2

@@ -48,6 +48,17 @@ def test_a_handler_elsewhere_gets_a_callback_once_none_here_has_room(alliance: A
     assert (here.asked, there.asked) == (["1", "2", "3", "4"], ["5"])
 
 
+def test_callback_requests_that_pass_between_gateways_are_counted_at_both(alliance: Alliance) -> None:
+    deciding, serving = alliance.gateways
+    alliance.connect(1)
+    alliance.connect(0, max_in_flight=1)
+    for name in "12":
+        alliance.ask(0, name)
+
+    counts = [(each.relay.relay_counts.sent, each.relay.relay_counts.received) for each in (deciding, serving)]
+    assert counts == [(1, 0), (0, 1)]
+
+
 def test_a_handler_elsewhere_goes_before_one_here_that_is_slow(alliance: Alliance) -> None:
     there, here = alliance.connect(1), alliance.connect(0)
     alliance.ask(0, "1", 2.0)
