@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from gateway import bootstrap, settings
 from gateway.aio.sockets import Addresses
 from gateway.settings import Settings
+from gateway.version import HEADER, VERSION
 from issuer.callback.v1 import service_pb2_grpc as callback_grpc
 from issuer.card.v1 import service_pb2_grpc as card_grpc
 from issuer.common.v1.error_pb2 import ErrorDetail, ErrorOutcome, ErrorReason
@@ -197,6 +198,7 @@ async def failure_of(call: Awaitable[object]) -> Failure:
     assert info.metadata.get("upstream", "") == detail.upstream
     metadata = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}
     assert info.metadata["correlation_id"] == detail.correlation_id == metadata["x-correlation-id"]
+    assert metadata[HEADER] == VERSION
     return Failure(
         code=error.code(),
         message=error.details() or "",

@@ -14,6 +14,7 @@ from gateway import bootstrap
 from gateway.aio.signals import release
 from gateway.bootstrap import logging as logs
 from gateway.settings import Settings
+from gateway.version import COMMIT, VERSION
 
 __all__ = ["serve"]
 
@@ -83,6 +84,7 @@ async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event)
     async with bootstrap.running(settings) as addresses:
         # So do the objects created at the start.
         gc.freeze()
-        _log.info("gateway_started", grpc=addresses.grpc, edge=addresses.edge, admin=addresses.admin)
+        at = {"grpc": addresses.grpc, "edge": addresses.edge, "admin": addresses.admin}
+        _log.info("gateway_started", **at, version=VERSION, commit=COMMIT)
         ready.set()
         await stopped.wait()

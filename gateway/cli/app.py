@@ -4,6 +4,7 @@ The gateway takes a second to import, so each command imports what it needs and 
 """
 
 import gc
+import platform
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +17,13 @@ from gateway.cli import d1, event_log, keys
 from gateway.cli.output import FAILED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings, report
 from gateway.settings import SettingsError
 from gateway.settings.dump import effective
+from gateway.version import described
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="A typed gRPC gateway between a card issuer's services, Thales D1 and a 3-D Secure server.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 config = typer.Typer(help="Inspect the configuration.", no_args_is_help=True)
@@ -32,9 +33,22 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(event_log.app, name="log")
 
 
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 (typer calls it so)
+    if is_asked:
+        print(f"d1-gateway {described()}, Python {platform.python_version()}")  # noqa: T201 (the command's output)
+        raise typer.Exit
+
+
 @app.callback()
-def begin(context: typer.Context) -> None:
+def begin(
+    context: typer.Context,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Undo what was for the import only: signals were held, and no garbage collected. `serve` does so itself, later."""
+    del version
     if context.invoked_subcommand != serve.__name__:
         gc.enable()
         release(*TAKEN)

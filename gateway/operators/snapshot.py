@@ -8,7 +8,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -24,6 +23,7 @@ from gateway.telemetry.collectors import receive_time_after
 from gateway.telemetry.failures import Failure, Failures
 from gateway.telemetry.readiness import Readiness, Report
 from gateway.tls.certificates import Certificates
+from gateway.version import described
 
 __all__ = ["Callbacks", "Calls", "Instance", "LogFacts", "Snapshot", "Sources", "Subscription", "Unwatched", "read"]
 
@@ -33,19 +33,11 @@ _TIMEOUT_SECONDS: Final = 2.0
 """For the event log, so that the page can say that it does not respond."""
 
 
-def _version() -> str:
-    try:
-        return metadata.version("d1-gateway")
-    except metadata.PackageNotFoundError:
-        # A page is no reason not to start.
-        return "unknown"
-
-
 @dataclass(frozen=True, slots=True)
 class Instance:
     """What does not change while the gateway runs."""
 
-    version: str = field(default_factory=_version)
+    version: str = field(default_factory=described)
     python: str = field(default_factory=platform.python_version)
     host: str = field(default_factory=socket.gethostname)
     process_id: int = field(default_factory=os.getpid)

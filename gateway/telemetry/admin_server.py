@@ -15,6 +15,7 @@ from gateway.aio.http_server import HttpConnection
 from gateway.aio.sockets import join
 from gateway.telemetry.collectors import State
 from gateway.telemetry.readiness import Readiness
+from gateway.version import VERSION
 
 __all__ = ["AdminServer"]
 
@@ -87,7 +88,7 @@ class AdminServer:
         del request
         report = await self._readiness.report()
         status = HTTPStatus.OK if report.is_ready else HTTPStatus.SERVICE_UNAVAILABLE
-        body = {"ready": report.is_ready, "checks": report.checks, "circuits": report.circuits}
+        body = {"ready": report.is_ready, "version": VERSION, "checks": report.checks, "circuits": report.circuits}
         return web.json_response(body, status=status)
 
 

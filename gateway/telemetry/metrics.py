@@ -1,5 +1,6 @@
 """The gateway's Prometheus metrics. No label ever holds an id or a text that a caller chose."""
 
+import platform
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Final, Self
@@ -14,6 +15,7 @@ from prometheus_client import (
 )
 
 from gateway.telemetry.failures import Failures
+from gateway.version import COMMIT, VERSION
 
 __all__ = ["InProgress", "Metrics", "by_outcome"]
 
@@ -66,6 +68,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         """The registry to scrape."""
         ProcessCollector(registry=self.registry)
+        self.build_info = self._gauge("build_info", "Always 1.", "version", "commit", "python")
+        self.build_info.labels(VERSION, COMMIT, platform.python_version()).set(1)
         self.failures = Failures()
         """The latest failures. They are no metric: correlation ids would make a series of each."""
 

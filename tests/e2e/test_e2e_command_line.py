@@ -5,13 +5,15 @@ import socket
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from sandbox.gateway import GatewayConfig, GatewayProcess
-from tests.e2e.command import GATEWAY, d1_gateway, invoked
+from tests.e2e.command import CLIENT, GATEWAY, d1_gateway, invoked
 
 _EDGE = re.compile(r"(\[edge\]\nport = )0")
 _GRPC = re.compile(r"(\[grpc\]\nport = )0")
@@ -59,6 +61,25 @@ async def test_good_settings_are_printed_whole_with_the_secret_masked(config: Ga
     assert hashlib.sha256(b"client-secret").hexdigest() not in ended.stdout
     assert printed["d1"]["base_url"] == "https://127.0.0.1:9"
     assert printed["drain_grace_seconds"] == 10.0, "what the file does not name stands there as well"
+
+
+@pytest.mark.parametrize(("app", "name"), [(GATEWAY, "d1-gateway"), (CLIENT, "d1-gateway-client")])
+async def test_a_command_line_names_its_version(app: typer.Typer, name: str) -> None:
+    ended = await invoked(app, "--version")
+
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.stdout.split(",")[0].strip() == f"{name} {metadata.version(name)}"
+
+
+@pytest.mark.parametrize(
+    ("program", "word", "command"), [("d1-gateway", "conf", "config"), ("d1-gateway-client", "subs", "subscriptions")]
+)
+async def test_a_shell_completes_commands(program: str, word: str, command: str) -> None:
+    asked = {"COMP_WORDS": f"{program} {word}", "COMP_CWORD": "1"}
+    variable = f"_{program.upper().replace('-', '_')}_COMPLETE"
+    ended = await d1_gateway(program=program, environment={variable: "complete_bash", **asked})
+
+    assert (ended.status, ended.stdout.split(), ended.stderr) == (0, [command], "")
 
 
 def _wrong_settings(toml: str) -> str:

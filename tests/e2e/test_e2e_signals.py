@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import orjson
@@ -83,6 +84,7 @@ async def test_a_gateway_that_is_to_outlive_its_terminal_does(config: GatewayCon
         begun.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(0.5)
         assert begun.events == ["gateway_started"]
+        assert orjson.loads(begun.stderr[0])["version"] == metadata.version("d1-gateway")
 
         begun.process.send_signal(signal.SIGTERM)
         assert await begun.process.wait() == 0

@@ -1,6 +1,7 @@
 """What a user gets: wheels in an environment of their own, on every version of Python that they claim to support."""
 
 import re
+import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -64,6 +65,18 @@ def test_this_version_of_python_is_among_those_that_a_release_claims() -> None:
 def test_every_distribution_claims_the_same_versions_of_python(project: Mapping[str, Any]) -> None:
     assert claimed_versions(project) == _CLAIMED
     assert project["requires-python"] == f">={_CLAIMED[0]}"
+
+
+def test_the_gateways_wheel_names_the_commit_that_it_was_built_from(wheels: Mapping[str, Path]) -> None:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--exclude=*"],  # noqa: S607
+        cwd=Path(__file__).parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    note = zipfile.ZipFile(wheels["d1-gateway"]).read("gateway/commit.txt").decode()
+    assert note.strip().removesuffix("-dirty") == described.stdout.strip()
 
 
 def test_the_wheels_hold_the_packages_their_licence_and_nothing_else(wheels: Mapping[str, Path]) -> None:

@@ -1,19 +1,22 @@
-"""The outermost interceptors: a correlation id for every rpc, and a `google.rpc.Status` for every failure."""
+"""The outermost interceptors: correlation id and version for every rpc, a `google.rpc.Status` for every failure."""
 
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors.chain import Context, Interceptor, Rpc
 from gateway.logging import correlation
+from gateway.version import HEADER, VERSION
 from issuer.common.v1 import error_pb2
 
 __all__ = ["CorrelationInterceptor", "ErrorInterceptor"]
 
+_VERSION: Final = (HEADER, VERSION)
+
 
 class CorrelationInterceptor(Interceptor):
-    """Takes the caller's correlation id, or makes one, and returns it in the trailing metadata.
+    """Takes the caller's correlation id, or makes one, and returns it in the trailing metadata, beside the version.
 
     An id that upstreams would reject is replaced: a caller's tracing must not fail its payments.
     """
@@ -23,7 +26,7 @@ class CorrelationInterceptor(Interceptor):
         given = next((value for key, value in rpc.metadata if key == correlation.HEADER), None)
         correlation_id = given if isinstance(given, str) and correlation.is_valid(given) else correlation.new()
         correlation.use(correlation_id)
-        rpc.context.set_trailing_metadata(((correlation.HEADER, correlation_id),))
+        rpc.context.set_trailing_metadata((_VERSION, (correlation.HEADER, correlation_id)))
         return await rpc.proceed()
 
 
@@ -56,5 +59,5 @@ class ErrorInterceptor(Interceptor):
 async def _abort(context: Context, error: GatewayError) -> NoReturn:
     correlation_id = correlation.current()
     status = error.to_status(correlation_id)
-    metadata = ((correlation.HEADER, correlation_id), (_DETAILS, status.SerializeToString()))
+    metadata = (_VERSION, (correlation.HEADER, correlation_id), (_DETAILS, status.SerializeToString()))
     await context.abort(error.code, error.message, metadata)

@@ -1,9 +1,12 @@
 """The admin port of a running gateway: probes and scrapes."""
 
 import asyncio
+import json
+import platform
 import socket
 import sqlite3
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import cast
 
@@ -32,6 +35,14 @@ def test_the_admin_port_is_on_loopback_by_default() -> None:
 async def test_a_gateway_that_serves_is_alive_and_ready(view: OperatorView) -> None:
     assert (await view.get("/healthz"))[::2] == (200, "ok\n")
     assert await view.ready() == (200, {"serving": "ok", "event_log_read": "ok", "event_log_write": "ok"})
+
+
+async def test_readiness_and_metrics_name_the_version_of_the_gateway(view: OperatorView) -> None:
+    version = metadata.version("d1-gateway")
+    assert json.loads((await view.get("/readyz"))[2])["version"] == version
+    (build,) = (each for each in (await view.scrape()).all if each.name == "d1_gateway_build_info")
+    assert build.value == 1
+    assert build.labels == {"version": version, "commit": "", "python": platform.python_version()}
 
 
 async def test_a_gateway_whose_disk_fails_is_alive_and_not_ready_until_it_recovers(own_view: OperatorView) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, MutableMapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import grpc
@@ -198,6 +199,17 @@ async def test_where_none_that_d1_takes_is_given_a_correlation_id_is_made(served
     assert correlation.is_valid(made)
     assert made != given
     assert [asked.correlation_id for _, asked in served.issuer.asked] == [made]
+
+
+async def test_a_reply_and_an_error_name_the_version_of_the_gateway(served: Served) -> None:
+    resumed = served.cards.ResumeCard(RESUME)
+    await resumed
+    refused = served.cards.ResumeCard(card.ResumeCardRequest())
+    assert await code_of(refused) is grpc.StatusCode.INVALID_ARGUMENT
+
+    version = metadata.version("d1-gateway")
+    named = [dict(await call.trailing_metadata())["d1-gateway-version"] for call in (resumed, refused)]
+    assert named == [version] * 2
 
 
 async def test_calls_that_run_together_keep_their_correlation_ids(served: Served) -> None:

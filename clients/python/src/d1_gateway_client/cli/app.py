@@ -1,5 +1,8 @@
 """The commands: ``d1-gateway-client watch | call | answer | subscriptions``."""
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from d1_gateway_client.cli import subscriptions
@@ -12,9 +15,27 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Call d1-gateway, watch its notifications and answer its callbacks from a terminal.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 (typer calls it so)
+    if is_asked:
+        print(f"d1-gateway-client {metadata.version('d1-gateway-client')}")  # noqa: T201 (the command's output)
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options before the command."""
+    del version
+
+
 app.command()(watch)
 app.command()(call)
 app.command()(answer)

@@ -84,7 +84,8 @@ class ErrorReason(betterproto2.Enum):
     Calls: set a deadline for each unary call, and none for a stream. At an upstream the gateway's own limit applies if
     it is shorter: `d1.total_timeout_seconds`, `threeds.total_timeout_seconds`. The metadata `x-correlation-id`
     (`^[A-Za-z0-9_-]{1,64}$`, generated if absent or malformed) is in logs, traces and errors, goes to D1, and comes back
-    in the trailing metadata. What D1 sends with a callback is not held to that form.
+    in the trailing metadata. What D1 sends with a callback is not held to that form. The trailing metadata
+    `d1-gateway-version` is the version of the gateway, for errors too.
 
     Repeats: after outcome UNKNOWN, the option `idempotency_level` of the rpc decides. Set (the rpc's comment says
     "Changes nothing" or "Idempotent"): a repeat is harmless; the gateway itself retries such a call at the upstream.
