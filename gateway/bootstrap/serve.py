@@ -13,6 +13,7 @@ import uvloop
 from gateway import bootstrap
 from gateway.aio.signals import release
 from gateway.bootstrap import logging as logs
+from gateway.logging.interpreter import log_instead_of_printing
 from gateway.settings import Settings
 from gateway.version import COMMIT, VERSION
 
@@ -38,6 +39,7 @@ def serve(settings: Settings) -> None:
     gc.set_threshold(*_GC_THRESHOLD)
     gc.enable()
     logs.configure(settings.log.level)
+    log_instead_of_printing()
     _raise_descriptor_limit(settings)
     uvloop.run(_serve(settings))
 
@@ -84,7 +86,13 @@ async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event)
     async with bootstrap.running(settings) as addresses:
         # So do the objects created at the start.
         gc.freeze()
-        at = {"grpc": addresses.grpc, "edge": addresses.edge, "admin": addresses.admin}
-        _log.info("gateway_started", **at, version=VERSION, commit=COMMIT)
+        _log.info(
+            "gateway_started",
+            grpc=addresses.grpc,
+            edge=addresses.edge,
+            admin=addresses.admin,
+            version=VERSION,
+            commit=COMMIT,
+        )
         ready.set()
         await stopped.wait()

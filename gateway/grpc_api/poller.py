@@ -14,6 +14,6 @@ def choose_poller() -> None:
 
     By default, grpc reads and writes in threads of its own (its EventEngine), which wake that thread for each event.
     Without these wake-ups a call takes less processor time: docs/adr/0023-the-poller-of-the-grpc-server.md. A version
-    of grpc that has no such choice any more reports it on standard error, and serves as it does by default.
+    of grpc that has no such choice any more serves as it does by default.
     """
     os.environ.setdefault(_VARIABLE, _CHOICE)

@@ -39,7 +39,9 @@ def configure(level: str, *context: structlog.types.Processor) -> None:
     )
     handler = _Handler()
     as_text = structlog.processors.JSONRenderer(serializer=lambda value, **_: _dumps(value).decode())
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=as_text, foreign_pre_chain=shared))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processor=as_text, foreign_pre_chain=[_as_of_library, *shared])
+    )
     # Libraries' messages below warning (paths, peers, bytes of a bad request) stay out of the log.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("aiohttp.server").addFilter(_without_quotation)
@@ -49,8 +51,18 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             WRITER.write(f"{self.format(record)}\n".encode())
-        except Exception:  # noqa: BLE001 (as the standard library's handlers do)
-            self.handleError(record)
+        except Exception:  # noqa: BLE001 (as the standard library's handlers do, which print the failure as text)
+            WRITER.write(_dumps(_of_library(record, str(record.msg))) + b"\n")
+
+
+def _of_library(record: logging.LogRecord, message: str) -> dict[str, Any]:
+    event = {"event": "library_logged", "logger": record.name, "message": message}
+    return {**event, "level": record.levelname.lower(), "timestamp": datetime.now(UTC)}
+
+
+def _as_of_library(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # A fixed name, as every event has, and the text beside it.
+    return {**event, "event": "library_logged", "logger": event["_record"].name, "message": event["event"]}
 
 
 def _without_quotation(record: logging.LogRecord) -> bool:

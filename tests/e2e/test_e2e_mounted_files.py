@@ -133,6 +133,7 @@ async def test_a_mounted_secret_is_served_from_and_read_again_when_it_is_switche
             assert process.stderr is not None
             events[json.loads(await process.stderr.readline())["event"]] += 1
         assert await _presented(at["edge"]) == (second / "edge-server.pem").read_text()
+        assert await _presented(at["grpc"]) == (second / "grpc-server.pem").read_text()
 
 
 async def test_mounted_keys_that_others_can_read_are_refused_by_owner_mode_and_rule(folder: Path) -> None:

@@ -9,12 +9,17 @@ import pytest
 
 SCRIPT = """
 import logging
+import threading
+import warnings
+
 import structlog
 from gateway.bootstrap import logging as logs
 from gateway.logging import correlation
+from gateway.logging.interpreter import log_instead_of_printing
 
 early = structlog.get_logger("early")
 logs.configure("info")
+log_instead_of_printing()
 log = structlog.get_logger("gateway")
 library = logging.getLogger("asyncio")
 server = logging.getLogger("aiohttp.server")
@@ -35,19 +40,32 @@ except ValueError:
 log.info("has its own", correlation_id="another-id")
 # What JSON cannot hold is written somehow.
 log.warning("strange", text="\\udcff", number=2**70)
+library.warning("with too few arguments: %s %s", "one")
+warnings.warn("something is deprecated")
+
+class Unfinished:
+    def __del__(self):
+        raise ValueError("nobody can catch this")
+
+Unfinished()
+thread = threading.Thread(target=lambda: 1 // 0, name="a-thread")
+thread.start()
+thread.join()
 print("printed to standard output")
+raise RuntimeError("nobody caught this")
 """
 
 
 @pytest.fixture(scope="module")
 def lines() -> dict[str, dict[str, Any]]:
-    """Return each line that was written, by its event."""
+    """Return each line that was written, by its event, or a library's by its text."""
     done = subprocess.run(  # noqa: S603  (this very interpreter)
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=50
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=50
     )
+    assert done.returncode == 1
     assert done.stdout == "printed to standard output\n"
     written = [json.loads(line) for line in done.stderr.splitlines()]
-    return {line["event"]: line for line in written}
+    return {line["message"] if line["event"] == "library_logged" else line["event"]: line for line in written}
 
 
 def test_every_line_above_the_level_is_a_json_object_with_time_and_level(lines: dict[str, dict[str, Any]]) -> None:
@@ -61,6 +79,11 @@ def test_every_line_above_the_level_is_a_json_object_with_time_and_level(lines: 
         "a request was malformed: ValueError": "error",
         "has its own": "info",
         "strange": "warning",
+        "with too few arguments: %s %s": "warning",
+        **{message: "warning" for message in lines if "something is deprecated" in message},
+        "exception_ignored": "error",
+        "thread_failed": "error",
+        "process_failed": "critical",
     }
     assert [line for line in lines.values() if not line["timestamp"].endswith("Z")] == []
 
@@ -80,6 +103,19 @@ def test_any_text_stays_on_one_line(lines: dict[str, dict[str, Any]]) -> None:
 def test_an_exception_is_part_of_its_line(lines: dict[str, dict[str, Any]]) -> None:
     assert "ValueError: the reason" in lines["ours broke"]["exception"]
     assert "ValueError: the reason" in lines["theirs broke"]["exception"]
+
+
+def test_what_a_library_writes_has_its_name_and_its_text(lines: dict[str, dict[str, Any]]) -> None:
+    assert lines["of a library: value"]["logger"] == lines["with too few arguments: %s %s"]["logger"] == "asyncio"
+    (warned,) = (line for line in lines.values() if line.get("logger") == "py.warnings")
+    assert "UserWarning: something is deprecated" in warned["message"]
+
+
+def test_what_python_would_print_of_exceptions_that_nobody_catches_is_logged(lines: dict[str, dict[str, Any]]) -> None:
+    assert "nobody can catch this" in lines["exception_ignored"]["exception"]
+    assert lines["thread_failed"]["thread"] == "a-thread"
+    assert "ZeroDivisionError" in lines["thread_failed"]["exception"]
+    assert "RuntimeError: nobody caught this" in lines["process_failed"]["exception"]
 
 
 def test_what_aiohttp_quotes_of_a_malformed_request_is_left_out(lines: dict[str, dict[str, Any]]) -> None:
