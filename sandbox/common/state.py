@@ -7,9 +7,9 @@ beside the file: that keeps them away from searches and copies of the file alone
 
 import sqlite3
 from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import TypeAdapter, ValidationError
@@ -56,6 +56,10 @@ class State(Protocol):
         """
         ...
 
+    def together(self) -> AbstractContextManager[None]:
+        """Keep all changes of the block, which must not wait for anything, or none if it raises an error."""
+        ...
+
 
 class MemoryState:
     """A state that ends with the sandbox."""
@@ -65,6 +69,10 @@ class MemoryState:
         del name, kind
         return {}
 
+    def together(self) -> AbstractContextManager[None]:
+        """Change nothing about the block: nothing is kept, so no write can fail half-way."""
+        return nullcontext()
+
 
 class KeptState:
     """A state in a folder. Made by `open`."""
@@ -72,6 +80,7 @@ class KeptState:
     def __init__(self, database: sqlite3.Connection, cipher: Fernet) -> None:
         self._database = database
         self._cipher = cipher
+        self._tables: list[_Table[Any]] = []
 
     @classmethod
     @contextmanager
@@ -100,7 +109,39 @@ class KeptState:
         Raises:
             StateError: An entry is damaged.
         """
-        return _Table(self._database, self._cipher, name, TypeAdapter(kind))
+        table = _Table(self._database, self._cipher, name, TypeAdapter(kind))
+        self._tables.append(table)
+        return table
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See `State.together`. A block within another one belongs to it.
+
+        Raises:
+            StateError: The changes cannot be written; none of them happened.
+        """
+        if self._database.in_transaction:
+            yield
+            return
+        self._execute("BEGIN IMMEDIATE")
+        for table in self._tables:
+            table.is_changed = False
+        try:
+            yield
+            self._execute("COMMIT")
+        except BaseException:
+            # Without effect if SQLite has already rolled back by itself, as with a full disk.
+            self._database.rollback()
+            for table in self._tables:
+                if table.is_changed:
+                    table.read()
+            raise
+
+    def _execute(self, statement: str) -> None:
+        try:
+            self._database.execute(statement)
+        except sqlite3.Error as error:
+            raise StateError(f"{_FILE} cannot be written: {error}") from None
 
 
 class _Table(MutableMapping[str, _Value], Generic[_Value]):
@@ -111,13 +152,25 @@ class _Table(MutableMapping[str, _Value], Generic[_Value]):
         self._cipher = cipher
         self._name = name
         self._kind = kind
-        rows = database.execute("SELECT name, value FROM kept WHERE of = ? ORDER BY place", (name,))
+        self._entries: dict[str, _Value] = {}
+        self.is_changed = False
+        """Whether it was changed since `KeptState.together` began."""
+        self.read()
+
+    def read(self) -> None:
+        """Read what the file has.
+
+        Raises:
+            StateError: An entry is damaged.
+        """
+        rows = self._database.execute("SELECT name, value FROM kept WHERE of = ? ORDER BY place", (self._name,))
         try:
-            self._entries = {key: kind.validate_json(cipher.decrypt(value)) for key, value in rows}
+            self._entries = {key: self._kind.validate_json(self._cipher.decrypt(value)) for key, value in rows}
         except (sqlite3.DatabaseError, InvalidToken, ValidationError, TypeError):
             # Nothing of the entry is quoted.
             raise StateError(
-                f"{_FILE}: an entry of {name} is damaged, or {_KEY_FILE} is not its key; --fresh begins anew without it"
+                f"{_FILE}: an entry of {self._name} is damaged, or {_KEY_FILE} is not its key; "
+                "--fresh begins anew without it"
             ) from None
 
     def __getitem__(self, key: str) -> _Value:
@@ -138,6 +191,7 @@ class _Table(MutableMapping[str, _Value], Generic[_Value]):
         return len(self._entries)
 
     def _write(self, change: str, *values: str | bytes) -> None:
+        self.is_changed = True
         try:
             self._database.execute(change, values)
         except sqlite3.Error as error:

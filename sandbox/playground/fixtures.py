@@ -17,7 +17,7 @@ from sandbox.d1.model import contract
 from sandbox.d1.model.contract import InitialState
 from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.personal import PersonalInformation
-from sandbox.d1.model.store import CardDetails, Credentials
+from sandbox.d1.model.store import CardDetails, CardStore, Credentials
 from sandbox.playground.errors import PlaygroundError
 from sandbox.sandbox import PRODUCTS, Sandbox
 
@@ -166,9 +166,19 @@ class Fixtures(_Model):
         """Register consumers and cards at D1, except those that it knows: they may have changed since.
 
         Raises:
-            PlaygroundError: A card cannot be registered, or an authenticator's consumer is unknown.
+            PlaygroundError: A card cannot be registered, or an authenticator's consumer is unknown; a line for each.
+                Nothing was registered, so that the mended file can change all of it.
         """
-        store = sandbox.store
+        with sandbox.store.together():
+            mistakes = list(self._registered(sandbox.store))
+            if mistakes:
+                raise PlaygroundError(
+                    *(f"--fixtures: {mistake}" for mistake in mistakes),
+                    "nothing of the file was added: mend it, and start again",
+                )
+
+    def _registered(self, store: CardStore) -> Iterator[str]:
+        """Register what D1 does not know; yield what it refuses."""
         for consumer in self.consumers:
             if not _knows(partial(store.personal_information, consumer.consumer_id)):
                 person = consumer.personal_information
@@ -178,10 +188,10 @@ class Fixtures(_Model):
                 try:
                     store.register(card.card_id, card.details())
                 except D1Error as error:
-                    raise PlaygroundError(f"--fixtures: cards[{number}]: {error.error}") from None
+                    yield f"cards[{number}]: {error.error}"
         for number, authenticator in enumerate(self.authenticators):
             if not _knows(partial(store.personal_information, authenticator.consumer_id)):
-                raise PlaygroundError(f"--fixtures: authenticators[{number}].consumer_id: is no consumer")
+                yield f"authenticators[{number}].consumer_id: is no consumer"
 
     def enrol(self, sandbox: Sandbox) -> None:
         """Enrol the authenticators, except those that D1 knows. D1 notifies the gateway's edge, which must be set."""

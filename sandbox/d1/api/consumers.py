@@ -49,8 +49,9 @@ class ConsumerEndpoints:
     async def _delete(self, request: web.Request) -> web.Response:
         consumer_id = self._consumer_id(request)
         await reason_v1(request)
-        self._store.delete_consumer(consumer_id)
-        self._authenticators.forget(consumer_id)
+        with self._store.together():
+            self._store.delete_consumer(consumer_id)
+            self._authenticators.forget(consumer_id)
         return web.Response(status=contract.STATUS_CONSUMER_DONE)
 
     async def _delete_authenticator(self, request: web.Request) -> web.Response:

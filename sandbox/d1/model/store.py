@@ -2,7 +2,8 @@
 
 import base64
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,11 +91,23 @@ class CardStore:
 
     def __init__(self, products: Iterable[CardProduct], state: State) -> None:
         self._products = {product.product_id: product for product in products}
+        self._state = state
         self._consumers = state.table("consumers", _Consumer)
         self._cards = state.table("cards", Card)
         self._kept_pans = state.table("used_pans", str)
         self._used_pans = set(self._kept_pans.values())
+        """The same, to look up."""
         self._pans_made = sum(pan.startswith(_OWN_BIN) for pan in self._used_pans)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep all changes of the block, or none if it raises an error; see `State.together`."""
+        try:
+            with self._state.together():
+                yield
+        except BaseException:
+            self._used_pans = set(self._kept_pans.values())
+            raise
 
     def cards(self) -> tuple[Card, ...]:
         """Return all cards, oldest first."""
@@ -129,10 +142,11 @@ class CardStore:
     def delete_consumer(self, consumer_id: str) -> None:
         """Delete a consumer and all its cards."""
         self.personal_information(consumer_id)
-        del self._consumers[consumer_id]
-        for card in self.cards():
-            if card.details.consumer_id == consumer_id and card.state in _LIVE:
-                self._retire(card, CardState.DELETED)
+        with self.together():
+            del self._consumers[consumer_id]
+            for card in self.cards():
+                if card.details.consumer_id == consumer_id and card.state in _LIVE:
+                    self._retire(card, CardState.DELETED)
 
     def create(self, details: CardDetails) -> Card:
         """Create a card with D1's own PAN and id."""
@@ -156,12 +170,14 @@ class CardStore:
         if present is not None and present.state in _LIVE:
             if present.details != replace(details, consumer_id=present.details.consumer_id):
                 raise not_reusable("Card id is in use")
-            self._cards[card_id] = replace(present, details=details)
+            card = replace(present, details=details)
         else:
             self._check_card_id(card_id)
             self._check_pan(details.credentials)
-            self._put(Card(card_id, details, CardState(details.initial_state), created_by_d1=False))
-        self.add_consumer(details.consumer_id)
+            card = Card(card_id, details, CardState(details.initial_state), created_by_d1=False)
+        with self.together():
+            self._put(card)
+            self.add_consumer(details.consumer_id)
 
     def renew(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> Card:
         """Give a card a new expiry and, optionally, a new id; its state stays."""
@@ -174,10 +190,12 @@ class CardStore:
             details=replace(card.details, credentials=credentials or known),
             awaits_credentials=credentials is None and not card.created_by_d1,
         )
-        if renewed.card_id != card_id:
-            self._check_card_id(renewed.card_id)
+        if renewed.card_id == card_id:
+            return self._put(renewed)
+        self._check_card_id(renewed.card_id)
+        with self.together():
             del self._cards[card_id]
-        return self._put(renewed)
+            return self._put(renewed)
 
     def replace(self, card_id: str, credentials: Credentials | None, new_card_id: str | None) -> Card:
         """Replace a card by an active one with a new PAN, under a new id or the old one.
@@ -197,8 +215,9 @@ class CardStore:
         self._check_pan(credentials)
         if successor.card_id != card_id:
             self._check_card_id(successor.card_id)
-        self._retire(card, CardState.REPLACED)
-        return self._put(successor)
+        with self.together():
+            self._retire(card, CardState.REPLACED)
+            return self._put(successor)
 
     def supply(self, card_id: str, credentials: Credentials) -> None:
         """Set the data that a card was renewed or replaced without."""
@@ -259,11 +278,12 @@ class CardStore:
             raise not_reusable("Card number is in use or may not be used again")
 
     def _put(self, card: Card) -> Card:
-        self._cards[card.card_id] = card
         credentials = card.details.credentials
-        if credentials is not None and credentials.pan not in self._used_pans:
-            self._kept_pans[str(len(self._kept_pans))] = credentials.pan
-            self._used_pans.add(credentials.pan)
+        with self.together():
+            self._cards[card.card_id] = card
+            if credentials is not None and credentials.pan not in self._used_pans:
+                self._kept_pans[str(len(self._kept_pans))] = credentials.pan
+                self._used_pans.add(credentials.pan)
         return card
 
     def _retire(self, card: Card, state: CardState) -> None:

@@ -25,11 +25,12 @@ from sandbox.d1.model.contract import CardState, InitialState, SuspendReason
 from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.notification import Notification
 from sandbox.d1.model.personal import PersonalInformation
-from sandbox.d1.model.store import CardDetails, Credentials
+from sandbox.d1.model.store import CardDetails, CardStore, Credentials
 from sandbox.playground import Choices, PlaygroundError, playground
 from sandbox.playground.fixtures import SAMPLE, Fixtures
 from sandbox.playground.folder import use_folder
 from sandbox.playground.ports import Ports
+from sandbox.sandbox import PRODUCTS
 from sandbox.threeds.cards import card_of
 from sandbox.threeds.transaction import PASSED, Authentication, Phase
 
@@ -212,6 +213,39 @@ async def test_a_change_that_cannot_be_written_is_refused_with_the_reason_and_di
         assert again.store.consumer_ids() == ids
 
 
+_STEPS: tuple[tuple[str, Callable[[CardStore], object]], ...] = (
+    ("NEW.of = 'used_pans'", lambda store: store.replace("card_1", Credentials(_NEW_PAN, "1235"), None)),
+    ("NEW.of = 'used_pans'", lambda store: store.replace("card_1", Credentials(_NEW_PAN, "1235"), "card_2")),
+    ("NEW.name = 'card_2'", lambda store: store.renew("card_1", None, "card_2")),
+    ("NEW.name = 'consumer_2'", lambda store: store.register("card_2", _details("consumer_2", _NEW_PAN))),
+    ("NEW.name = 'card_1'", lambda store: store.delete_consumer("consumer_1")),
+)
+
+
+@pytest.mark.parametrize(("second", "step"), _STEPS)
+async def test_a_change_of_several_entries_whose_second_write_fails_did_not_happen_at_all(
+    second: str, step: Callable[[CardStore], object], tmp_path: Path
+) -> None:
+    with KeptState.open(tmp_path) as state:
+        async with Sandbox.start(tmp_path / "keys", state=state) as sandbox:
+            store = sandbox.store
+            store.register("card_1", _details("consumer_1", _PAN))
+            before = store.cards(), store.consumer_ids()
+            state._database.execute(
+                f"CREATE TRIGGER fails BEFORE INSERT ON kept WHEN {second} "
+                "BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END"
+            )
+            with pytest.raises(StateError, match="the disk is gone"):
+                step(store)
+            assert (store.cards(), store.consumer_ids()) == before
+            state._database.execute("DROP TRIGGER fails")
+            with KeptState.open(tmp_path) as written:
+                kept_store = CardStore(PRODUCTS, written)
+                assert (kept_store.cards(), kept_store.consumer_ids()) == before
+            step(store)
+            assert (store.cards(), store.consumer_ids()) != before
+
+
 def test_kept_keys_are_renewed_in_time_and_made_again_if_their_making_was_interrupted(tmp_path: Path) -> None:
     kept_for_a_year = kept_pki(tmp_path / "keys").server_ca.read_bytes()
     assert kept_pki(tmp_path / "keys").server_ca.read_bytes() == kept_for_a_year
@@ -373,7 +407,7 @@ def _sample(change: Callable[[dict[str, Any]], object]) -> str:
         ),
         (
             _sample(lambda it: it["authenticators"].append({"consumer_id": "nobody", "app_instance_id": "app_3"})),
-            ["authenticators[2].consumer_id: is no consumer"],
+            ["authenticators[2].consumer_id: is no consumer", "nothing of the file was added"],
         ),
     ],
 )
@@ -408,6 +442,26 @@ async def test_fixtures_add_what_is_missing_and_change_nothing_that_is_there(tmp
         person = sandbox.store.personal_information("consumer_2")
         assert person is not None
         assert (person.language, person.phone) == ("en-GB", "+447700900222")
+
+
+async def test_fixtures_that_d1_refuses_leave_nothing_and_the_mended_file_changes_all_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "fixtures.json"
+    pans = [Fixtures.read(SAMPLE).cards[1].credentials.pan, _CHALLENGED]
+    file.write_text(
+        _sample(lambda it: [each["credentials"].update(pan=pan) for each, pan in zip(it["cards"], pans, strict=True)])
+    )
+    async with kept(tmp_path) as sandbox:
+        sandbox.store.register("card_0", _details("consumer_0", _CHALLENGED))
+        with pytest.raises(PlaygroundError) as refused:
+            Fixtures.read(file).register(sandbox)
+        assert refused.value.args[0] == "--fixtures: cards[1]: Card number is in use or may not be used again"
+        assert (sandbox.store.consumer_ids(), len(sandbox.store.cards())) == (("consumer_0",), 1)
+
+    async with kept(tmp_path) as again:
+        assert again.store.consumer_ids() == ("consumer_0",)
+        # Its second card has the number that the first card had in the file that was refused.
+        Fixtures.read(SAMPLE).register(again)
+        assert [card.card_id for card in again.store.cards()] == ["card_0", "card_1", "card_2"]
 
 
 async def test_a_missing_fixtures_file_is_named(tmp_path: Path) -> None:
