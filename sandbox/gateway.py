@@ -14,6 +14,7 @@ from typing import Self
 import grpc
 import orjson
 
+from sandbox.common.gateway_log import begin_log, keep_log
 from sandbox.common.pki import Identity, Pki
 from sandbox.common.ports import free_ports
 from sandbox.gateway_config import GatewayConfig, SharedStorage, write_policy
@@ -46,11 +47,9 @@ class _Ready:
 class GatewayProcess:
     """A gateway in its own process, started as in production: ``d1-gateway serve``."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, config: GatewayConfig, folder: Path, ready: _Ready, *, kept: bool
-    ) -> None:
+    def __init__(self, running: "_Running", config: GatewayConfig, folder: Path, ready: _Ready, *, kept: bool) -> None:
         """Wrap a gateway that is ready; `start` makes one."""
-        self._process = process
+        self._running = running
         self._config = config
         self._folder = folder
         self._ready = ready
@@ -63,8 +62,8 @@ class GatewayProcess:
         Args:
             config: The settings.
             folder: The folder of settings and log.
-            kept: Whether another sandbox will use the folder again. The log is then continued, and the gateway is
-                killed with this process: it would hold the other's ports and event log.
+            kept: Whether another sandbox will use the folder again. The log is then continued, up to a size, and the
+                gateway is killed with this process: it would hold the other's ports and event log.
 
         Raises:
             RuntimeError: The gateway did not become ready; the text is its output.
@@ -77,13 +76,13 @@ class GatewayProcess:
             edge_port=config.edge_port or edge_port,
             admin_port=config.admin_port or admin_port,
         )
-        process, ready = await _start(config, folder, kept=kept)
-        return cls(process, config, folder, ready, kept=kept)
+        running, ready = await _start(config, folder, kept=kept)
+        return cls(running, config, folder, ready, kept=kept)
 
     async def restart(self) -> None:
         """Kill it (SIGKILL), as in a power cut, and start it again at the same addresses."""
         await self.kill()
-        self._process, self._ready = await _start(self._config, self._folder, kept=self._kept)
+        self._running, self._ready = await _start(self._config, self._folder, kept=self._kept)
 
     @property
     def grpc(self) -> str:
@@ -102,25 +101,25 @@ class GatewayProcess:
 
     @property
     def log(self) -> Path:
-        """The log, one JSON object per line: since its last start, or of all starts if it is kept."""
+        """The log, one JSON object per line: since its last start, or the latest of all starts if it is kept."""
         return self._folder / _LOG
 
     async def stop(self) -> int:
         """Stop it gracefully (SIGTERM); return its exit status."""
-        return await _end(self._process, signal.SIGTERM)
+        return await self._running.end(signal.SIGTERM)
 
     async def wait(self) -> int:
         """Wait until it has ended; return its exit status."""
-        return await self._process.wait()
+        return await self._running.wait()
 
     async def kill(self) -> None:
         """Kill it (SIGKILL), as in a power cut."""
-        await _end(self._process, signal.SIGKILL)
+        await self._running.end(signal.SIGKILL)
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return self._running.process.pid
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,42 +146,61 @@ def credentials(server_ca: Path, caller: Identity) -> grpc.ChannelCredentials:
     )
 
 
-async def _start(config: GatewayConfig, folder: Path, *, kept: bool) -> tuple[asyncio.subprocess.Process, _Ready]:
+@dataclass(frozen=True, slots=True)
+class _Running:
+    process: asyncio.subprocess.Process
+    logging: asyncio.Task[None] | None
+    """Writes its log, unless it does so itself."""
+
+    async def end(self, number: signal.Signals) -> int:
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self.process.wait()
+            except TimeoutError:
+                self.process.kill()
+        return await self.wait()
+
+    async def wait(self) -> int:
+        status = await self.process.wait()
+        if self.logging is not None:
+            await self.logging
+        return status
+
+
+async def _start(config: GatewayConfig, folder: Path, *, kept: bool) -> tuple[_Running, _Ready]:
     settings, log = folder / "d1-gateway.toml", folder / _LOG
     settings.write_text(config.to_toml())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
-    with log.open("ab" if kept else "wb") as stderr:
-        begin = stderr.tell()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *(_MODULE_THAT_ENDS_WITH_US if kept else _MODULE), "serve", "--config", str(settings)),
-            stderr=stderr,
-            env=environment,
-        )
+    running, begin = await _run(settings, log, kept=kept)
     ready = None
     try:
         async with asyncio.timeout(_READY_SECONDS):
             # Another process's file sends no events.
-            while (ready := _ready(log, begin)) is None and process.returncode is None:  # noqa: ASYNC110  a process has no event for it
+            while (ready := _ready(log, begin)) is None and running.process.returncode is None:  # noqa: ASYNC110  a process has no event for it
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        await _end(process, signal.SIGKILL)
+        await running.end(signal.SIGKILL)
     except BaseException:
-        await _end(process, signal.SIGKILL)
+        await running.end(signal.SIGKILL)
         raise
     if ready is None:
-        raise RuntimeError(f"The gateway exited with {process.returncode}: {_read(log, begin).decode().strip()}")
-    return process, ready
+        status = await running.wait()
+        raise RuntimeError(f"The gateway exited with {status}: {_read(log, begin).decode().strip()}")
+    return running, ready
 
 
-async def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
-    if process.returncode is None:
-        process.send_signal(number)
-        try:
-            async with asyncio.timeout(_STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-    return await process.wait()
+async def _run(settings: Path, log: Path, *, kept: bool) -> tuple[_Running, int]:
+    """Run a gateway; return also where its part of the log begins."""
+    command = (sys.executable, *(_MODULE_THAT_ENDS_WITH_US if kept else _MODULE), "serve", "--config", str(settings))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
+    if not kept:
+        with log.open("wb") as stderr:
+            return _Running(await asyncio.create_subprocess_exec(*command, stderr=stderr, env=environment), None), 0
+    begin = begin_log(log)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=environment)
+    lines = process.stderr
+    return _Running(process, None if lines is None else asyncio.create_task(keep_log(lines, log))), begin
 
 
 def _read(log: Path, begin: int) -> bytes:

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
+from sandbox.common.gateway_log import earlier_log
 from sandbox.console.feed import Feed
 
 __all__ = ["Gateway", "GatewayFollower"]
@@ -59,6 +60,8 @@ class GatewayFollower:
         self._since = Timestamp(seconds=int(clock()))
         self._cursor = ""
         self._lines = 0
+        self._inode = 0
+        """The log's file, read so far to `_read_to`."""
         self._read_to = 0
 
     async def follow(self) -> None:
@@ -119,7 +122,17 @@ class GatewayFollower:
             await asyncio.sleep(_POLL_SECONDS)
 
     def _read_log(self) -> None:
-        with self._gateway.log.open("rb") as file:
+        log = self._gateway.log
+        inode = log.stat().st_ino
+        if self._inode not in {0, inode}:
+            with suppress(OSError):
+                self._read_on(earlier_log(log))
+            self._read_to = 0
+        self._inode = inode
+        self._read_on(log)
+
+    def _read_on(self, log: Path) -> None:
+        with log.open("rb") as file:
             end = file.seek(0, 2)
             # A shorter log is a new one.
             begin = max(self._read_to if self._read_to <= end else 0, end - _MOST_LOG_BYTES)

@@ -23,6 +23,7 @@ MADE: Final = (
     *STATE_FILES,
     *(f"{_EVENT_LOG}{suffix}" for suffix in ("", "-wal", "-shm", ".key", ".lock")),
     "d1-gateway.log",
+    "d1-gateway.log.1",
     "d1-gateway.toml",
     "policy.toml",
     "threeds-api-key",

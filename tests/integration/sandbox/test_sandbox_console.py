@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 
+from sandbox.common.gateway_log import begin_log, earlier_log, keep_log
 from sandbox.console.feed import Feed
+from sandbox.console.gateway import Gateway, GatewayFollower
 from sandbox.d1.acs.purchase import Flow
 from tests.integration.sandbox.sandbox_caller import Caller
-from tests.integration.sandbox.sandbox_edge import buy
+from tests.integration.sandbox.sandbox_edge import buy, until
 
 pytestmark = pytest.mark.usefixtures("edge")
 
@@ -52,6 +57,33 @@ def test_a_position_of_another_sandbox_is_none(event_id: str) -> None:
     name = _read(feed.since(0)[1])[0].partition("-")[0]
     assert feed.position(event_id.format(name=name)) is None
     assert feed.position(f"{name}-0") == 0
+
+
+async def test_a_log_that_grew_too_long_begins_anew_and_the_page_misses_no_line(tmp_path: Path) -> None:
+    log, feed, lines = tmp_path / "d1-gateway.log", Feed(), asyncio.StreamReader()
+    assert begin_log(log) == 0
+    keeping = asyncio.create_task(keep_log(lines, log, most_bytes=150))
+    async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
+        follower = GatewayFollower(feed, Gateway(channel, log, {}), time.time)
+        for number in range(9):
+            line = b'{"event":"callback_completed","correlation_id":"op_%d"}\n' % number
+            lines.feed_data(line[:20])
+            lines.feed_data(line[20:])
+            await until(lambda number=number: b'"op_%d"' % number in log.read_bytes())  # type: ignore[misc]
+            if number % 2:
+                follower._read_log()
+    lines.feed_eof()
+    await keeping
+
+    _, event = _read(feed.since(0)[1])
+    assert [item["correlation_id"] for _, _, item in event["changes"]] == [f"op_{number}" for number in range(8)]
+    sizes = _sizes(tmp_path)
+    assert sizes.keys() == {log.name, earlier_log(log).name}
+    assert max(sizes.values()) <= 150
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in folder.iterdir()}
 
 
 async def test_the_feed_has_otps_for_the_phone_alone_and_no_card_number(caller: Caller) -> None:
