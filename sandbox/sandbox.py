@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -129,47 +129,27 @@ class Sandbox:
         pki = make_pki(folder) if state is None else kept_pki(folder)
         state = state or MemoryState()
         faults = Faults()
-        async with (
-            D1.start(
-                pki,
-                issuer_id,
-                products,
-                faults,
-                state,
-                port=d1_port,
-                edge_credentials=edge_credentials,
-                edge_timeout_seconds=edge_timeout_seconds,
-                clock=clock,
-            ) as d1,
-            ThreeDS.start(
-                pki.threeds_server, faults, state, port=threeds_port, delays=threeds_delays, clock=clock
-            ) as threeds,
-            AsyncExitStack() as running,
-        ):
-            issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, clock)
-            console = Console(d1, threeds, issuer, faults, clock)
-            control = _control(d1, threeds, issuer, console, faults, clock).app()
-            actual_control_port = await running.enter_async_context(serve(control, control_port))
-            control_url = f"http://{HOST}:{actual_control_port}"
-            yield cls._of(issuer_id, pki, d1, threeds, issuer, console, faults, control_url)
+        d1_starts = D1.start(
+            pki, issuer_id, products, faults, state, d1_port, edge_credentials, edge_timeout_seconds, clock=clock
+        )
+        threeds_starts = ThreeDS.start(
+            pki.threeds_server, faults, state, port=threeds_port, delays=threeds_delays, clock=clock
+        )
+        async with d1_starts as d1, threeds_starts as threeds:
+            made = cls._of(issuer_id, pki, d1, threeds, faults, clock)
+            async with serve(_control(made, d1, clock).app(), control_port) as actual_port:
+                yield replace(made, control_url=f"http://{HOST}:{actual_port}")
 
     @classmethod
     def _of(
-        cls,
-        issuer_id: str,
-        pki: Pki,
-        d1: D1,
-        threeds: ThreeDS,
-        issuer: Issuer,
-        console: Console,
-        faults: Faults,
-        control_url: str,
+        cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float]
     ) -> Self:
+        issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, clock)
         return cls(
             issuer_id=issuer_id,
             pki=pki,
             d1_url=d1.url,
-            control_url=control_url,
+            control_url="",
             threeds_url=threeds.url,
             threeds_api_key=threeds.api_key,
             issuers=d1.issuers,
@@ -185,7 +165,7 @@ class Sandbox:
             phones=d1.phones,
             background=d1.background,
             issuer=issuer,
-            console=console,
+            console=Console(d1, threeds, issuer, faults, clock),
         )
 
     def set_edge(self, url: str, *others: str) -> None:
@@ -193,20 +173,18 @@ class Sandbox:
         self.edge.set_edge(url, *others)
 
 
-def _control(
-    d1: D1, threeds: ThreeDS, issuer: Issuer, console: Console, faults: Faults, clock: Callable[[], float]
-) -> Control:
+def _control(sandbox: Sandbox, d1: D1, clock: Callable[[], float]) -> Control:
     return Control(
-        d1.url,
-        d1.store,
-        d1.tokens,
-        faults,
-        d1.edge,
-        d1.notifier,
+        sandbox.d1_url,
+        sandbox.store,
+        sandbox.tokens,
+        sandbox.faults,
+        sandbox.edge,
+        sandbox.notifier,
         KeyControl(d1.keys),
-        AcsControl(d1.purchases, d1.phones, d1.authenticators, d1.background),
-        IssuerControl(issuer),
-        ThreeDSControl(threeds.url, threeds.transactions),
-        console,
+        AcsControl(sandbox.purchases, sandbox.phones, sandbox.authenticators, sandbox.background),
+        IssuerControl(sandbox.issuer),
+        ThreeDSControl(sandbox.threeds_url, sandbox.transactions),
+        sandbox.console,
         clock,
     )

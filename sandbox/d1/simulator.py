@@ -1,8 +1,11 @@
 """The D1 simulator as a whole."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Self
+
+from aiohttp import web
 
 from sandbox.common.faults import Faults
 from sandbox.common.pki import Pki
@@ -57,10 +60,10 @@ class D1:
         products: Iterable[CardProduct],
         faults: Faults,
         state: State,
-        *,
         port: int,
         edge_credentials: EdgeCredentials | None,
         edge_timeout_seconds: float,
+        *,
         clock: Callable[[], float],
     ) -> AsyncIterator["D1"]:
         """Run D1 for the duration of the block.
@@ -76,48 +79,55 @@ class D1:
             edge_timeout_seconds: The edge's time limit for a response.
             clock: Returns the time, in seconds since 1970 (UTC).
         """
-        keys = D1Keys.of(pki)
-        issuers = Issuers(issuer_id)
-        verifier = AssertionVerifier(issuers, keys.assertion, clock)
-        store, history = CardStore(products, state), History(clock, state)
-        tokens, phones = AccessTokens(clock), Phones()
-        async with AsyncExitStack() as running:
-            edge = await running.enter_async_context(
-                EdgeClient.run(
-                    client_context(pki.d1_client, pki.server_ca),
-                    issuer_id,
-                    clock=clock,
-                    credentials=edge_credentials,
-                    timeout_seconds=edge_timeout_seconds,
-                )
-            )
-            background = await running.enter_async_context(Background.run())
-            notifier = Notifier(edge)
-            authenticators = Authenticators(store, notifier, background, clock, state)
-            challenges = Challenges(edge, keys.encryption, store, phones, clock)
-            routes = [
-                *CardEndpoints(
-                    issuers,
-                    store,
-                    keys.encryption,
-                    CredentialsFetcher(store, edge, keys.encryption, background).fetch,
-                ).routes(),
-                *ConsumerEndpoints(issuers, store, authenticators).routes(),
-                *HistoryEndpoints(issuers, history, store).routes(),
-            ]
-            app = make_d1_app(TokenEndpoint(verifier, tokens), tokens, routes, faults)
+        client = client_context(pki.d1_client, pki.server_ca)
+        async with (
+            EdgeClient.run(
+                client, issuer_id, clock=clock, credentials=edge_credentials, timeout_seconds=edge_timeout_seconds
+            ) as edge,
+            Background.run() as background,
+        ):
+            made = cls._of(pki, issuer_id, CardStore(products, state), edge, background, state, clock)
             tls = server_context(pki.d1_server, pki.gateway_client_ca)
-            yield cls(
-                url=f"https://{HOST}:{await running.enter_async_context(serve(app, port, tls))}",
-                issuers=issuers,
-                store=store,
-                tokens=tokens,
-                keys=keys,
-                history=history,
-                authenticators=authenticators,
-                phones=phones,
-                purchases=Purchases(challenges, store, authenticators, history, notifier, background, clock=clock),
-                edge=edge,
-                notifier=notifier,
-                background=background,
-            )
+            async with serve(_app(made, faults, clock), port, tls) as actual_port:
+                yield replace(made, url=f"https://{HOST}:{actual_port}")
+
+    @classmethod
+    def _of(
+        cls,
+        pki: Pki,
+        issuer_id: str,
+        store: CardStore,
+        edge: EdgeClient,
+        background: Background,
+        state: State,
+        clock: Callable[[], float],
+    ) -> Self:
+        keys, history, phones, notifier = D1Keys.of(pki), History(clock, state), Phones(), Notifier(edge)
+        authenticators = Authenticators(store, notifier, background, clock, state)
+        challenges = Challenges(edge, keys.encryption, store, phones, clock)
+        return cls(
+            url="",
+            issuers=Issuers(issuer_id),
+            store=store,
+            tokens=AccessTokens(clock),
+            keys=keys,
+            history=history,
+            authenticators=authenticators,
+            phones=phones,
+            purchases=Purchases(challenges, store, authenticators, history, notifier, background, clock=clock),
+            edge=edge,
+            notifier=notifier,
+            background=background,
+        )
+
+
+def _app(d1: D1, faults: Faults, clock: Callable[[], float]) -> web.Application:
+    encryption = d1.keys.encryption
+    fetcher = CredentialsFetcher(d1.store, d1.edge, encryption, d1.background)
+    routes = [
+        *CardEndpoints(d1.issuers, d1.store, encryption, fetcher.fetch).routes(),
+        *ConsumerEndpoints(d1.issuers, d1.store, d1.authenticators).routes(),
+        *HistoryEndpoints(d1.issuers, d1.history, d1.store).routes(),
+    ]
+    verifier = AssertionVerifier(d1.issuers, d1.keys.assertion, clock)
+    return make_d1_app(TokenEndpoint(verifier, d1.tokens), d1.tokens, routes, faults)
