@@ -59,6 +59,22 @@ async def test_subscriptions_are_listed_as_a_table_and_as_json(caller: Mapping[s
     assert rows[1:] == [[each["name"], "0", "0", each["commitTime"], each["committedCursor"]] for each in listed]
 
 
+async def test_one_subscription_is_shown_as_in_the_list(caller: Mapping[str, str]) -> None:
+    for name in ("fraud", "audit"):
+        await _printed(caller, name)
+    listed = await invoked(CLIENT, "subscriptions", "list", environment=caller)
+    listed_lines = await invoked(CLIENT, "subscriptions", "list", "--json", environment=caller)
+
+    shown = await invoked(CLIENT, "subscriptions", "show", "fraud", environment=caller)
+    line = await invoked(CLIENT, "subscriptions", "show", "fraud", "--json", environment=caller)
+    unknown = await invoked(CLIENT, "subscriptions", "show", "nobody", environment=caller)
+
+    header, _, fraud = listed.stdout.splitlines()
+    assert (shown.status, shown.stdout.splitlines()) == (0, [header, fraud])
+    assert line.stdout.splitlines() == listed_lines.stdout.splitlines()[1:]
+    assert "SUBSCRIPTION_NOT_FOUND" in unknown.only_line(1)
+
+
 async def _watched(caller: Mapping[str, str], name: str) -> list[str]:
     """Return the operations that a subscription prints to the end of the log."""
     command = await invoked(CLIENT, "watch", "--subscription", name, "--no-follow", "--json", environment=caller)

@@ -25,6 +25,7 @@ from d1_gateway_client.cli.output import FAILED, INTERRUPTED, one_line, put, ref
 from d1_gateway_client.contracts.google.protobuf import Timestamp
 from d1_gateway_client.contracts.issuer.notification.v1 import (
     DeleteSubscriptionRequest,
+    GetSubscriptionRequest,
     ResetSubscriptionRequest,
     StartPosition,
     Subscription,
@@ -92,6 +93,42 @@ def list_(
             put(_line(_HEADER))
         for each in client.notifications.subscriptions(issuer_id=issuer or ""):
             put(to_json(each, indent=None) if json else _line(_cells(each)))
+
+
+@app.command()
+def show(
+    name: Name,
+    *,
+    json: Json = False,
+    issuer: Issuer = None,
+    address: Address = None,
+    ca_file: CaFile = None,
+    certificate_file: CertificateFile = None,
+    key_file: KeyFile = None,
+    token_file: TokenFile = None,
+    server_name: ServerName = None,
+) -> None:
+    """Print a subscription: lag, watchers, time of the last commit, committed cursor.
+
+    Exit status:
+
+    - 0: it is printed
+
+    - 1: there is no such subscription, the gateway refuses or cannot be reached
+
+    - 2: the command line is invalid
+
+    - 130: Ctrl-C before the end
+    """
+    connection = Connection(address, ca_file, certificate_file, key_file, token_file, server_name)
+    with _calling(connection) as client:
+        request = GetSubscriptionRequest(issuer_id=issuer or "", subscription=name)
+        shown = client.notifications.get_subscription(request).subscription or Subscription()
+        if json:
+            put(to_json(shown, indent=None))
+        else:
+            put(_line(_HEADER))
+            put(_line(_cells(shown)))
 
 
 @app.command()
