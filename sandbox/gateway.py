@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,8 +48,19 @@ class _Ready:
 class GatewayProcess:
     """A gateway in its own process, started as in production: ``d1-gateway serve``."""
 
-    def __init__(self, running: "_Running", config: GatewayConfig, folder: Path, ready: _Ready, *, kept: bool) -> None:
+    def __init__(
+        self,
+        running: "_Running",
+        config: GatewayConfig,
+        folder: Path,
+        ready: _Ready,
+        *,
+        kept: bool,
+        packages: Sequence[Path],
+    ) -> None:
         """Wrap a gateway that is ready; `start` makes one."""
+        self.packages = packages
+        """Folders of another release's packages, from which the next start takes the gateway; empty for this one."""
         self._running = running
         self._config = config
         self._folder = folder
@@ -56,7 +68,9 @@ class GatewayProcess:
         self._kept = kept
 
     @classmethod
-    async def start(cls, config: GatewayConfig, folder: Path, *, kept: bool = False) -> Self:
+    async def start(
+        cls, config: GatewayConfig, folder: Path, *, kept: bool = False, packages: Sequence[Path] = ()
+    ) -> Self:
         """Start a gateway and wait until it is ready.
 
         Args:
@@ -64,6 +78,7 @@ class GatewayProcess:
             folder: The folder of settings and log.
             kept: Whether another sandbox will use the folder again. The log is then continued, up to a size, and the
                 gateway is killed with this process: it would hold the other's ports and event log.
+            packages: See `packages`.
 
         Raises:
             RuntimeError: The gateway did not become ready; the text is its output.
@@ -76,13 +91,13 @@ class GatewayProcess:
             edge_port=config.edge_port or edge_port,
             admin_port=config.admin_port or admin_port,
         )
-        running, ready = await _start(config, folder, kept=kept)
-        return cls(running, config, folder, ready, kept=kept)
+        running, ready = await _start(config, folder, kept=kept, packages=packages)
+        return cls(running, config, folder, ready, kept=kept, packages=packages)
 
     async def restart(self) -> None:
         """Kill it (SIGKILL), as in a power cut, and start it again at the same addresses."""
         await self.kill()
-        self._running, self._ready = await _start(self._config, self._folder, kept=self._kept)
+        self._running, self._ready = await _start(self._config, self._folder, kept=self._kept, packages=self.packages)
 
     @property
     def grpc(self) -> str:
@@ -169,10 +184,12 @@ class _Running:
         return status
 
 
-async def _start(config: GatewayConfig, folder: Path, *, kept: bool) -> tuple[_Running, _Ready]:
+async def _start(
+    config: GatewayConfig, folder: Path, *, kept: bool, packages: Sequence[Path]
+) -> tuple[_Running, _Ready]:
     settings, log = folder / "d1-gateway.toml", folder / _LOG
     settings.write_text(config.to_toml())
-    running, begin = await _run(settings, log, kept=kept)
+    running, begin = await _run(settings, log, kept=kept, packages=packages)
     ready = None
     try:
         async with asyncio.timeout(_READY_SECONDS):
@@ -190,15 +207,20 @@ async def _start(config: GatewayConfig, folder: Path, *, kept: bool) -> tuple[_R
     return running, ready
 
 
-async def _run(settings: Path, log: Path, *, kept: bool) -> tuple[_Running, int]:
+async def _run(settings: Path, log: Path, *, kept: bool, packages: Sequence[Path]) -> tuple[_Running, int]:
     """Run a gateway; return also where its part of the log begins."""
     command = (sys.executable, *(_MODULE_THAT_ENDS_WITH_US if kept else _MODULE), "serve", "--config", str(settings))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("D1_GATEWAY_")}
+    # Python looks into the present folder first, then into these packages, then into what is installed.
+    folder = settings.parent if packages else None
+    if packages:
+        environment["PYTHONPATH"] = os.pathsep.join(map(str, packages))
+    run = partial(asyncio.create_subprocess_exec, *command, env=environment, cwd=folder)
     if not kept:
         with log.open("wb") as stderr:
-            return _Running(await asyncio.create_subprocess_exec(*command, stderr=stderr, env=environment), None), 0
+            return _Running(await run(stderr=stderr), None), 0
     begin = begin_log(log)
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=environment)
+    process = await run(stderr=asyncio.subprocess.PIPE)
     lines = process.stderr
     return _Running(process, None if lines is None else asyncio.create_task(keep_log(lines, log))), begin
 

@@ -25,7 +25,7 @@ os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)
 
 _SEED: Final = "D1_TEST_SEED"
 _TESTS: Final = Path(__file__).parent
-_OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/event_log_copy", "integration/sandbox")
+_OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/event_log_copy", "integration/sandbox", "upgrade")
 
 
 def pytest_collection_finish() -> None:

@@ -111,8 +111,9 @@ async def processes(
     replicas: int = 1,
     more: Mapping[str, Any] | None = None,
     have_same_ports: bool = False,
+    packages: Sequence[Path] = (),
 ) -> AsyncIterator[Processes]:
-    """Run gateways."""
+    """Run gateways, from another release's packages if they are given."""
     async with AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
         prepare(sandbox.store)
@@ -127,7 +128,7 @@ async def processes(
         async def started(number: int) -> GatewayProcess:
             place = folder / f"gateway-{number}"
             place.mkdir()
-            gateway = await GatewayProcess.start(configs[number], place)
+            gateway = await GatewayProcess.start(configs[number], place, packages=packages)
             stack.push_async_callback(gateway.kill)
             return gateway
 

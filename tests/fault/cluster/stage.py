@@ -89,11 +89,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path) -> AsyncIterator[Stage]:
-    """Run everything for the duration of the block."""
+async def staged(folder: Path, packages: Sequence[Path] = ()) -> AsyncIterator[Stage]:
+    """Run everything for the duration of the block, the gateways from another release's packages if they are given."""
     more = {"nats": {"prefix": _PREFIX, "request_timeout_seconds": NATS_TIMEOUT_SECONDS}}
     async with (
         await NatsCluster.start(folder / "nats") as nats,
-        processes(folder, _GATEWAYS, nats.urls, replicas=3, more=more) as gateways,
+        processes(folder, _GATEWAYS, nats.urls, replicas=3, more=more, packages=packages) as gateways,
     ):
         yield Stage(gateways, nats)
