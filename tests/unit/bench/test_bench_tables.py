@@ -1,12 +1,13 @@
 """The results of the benchmarks: kept, as tables, as pictures, and the page that has them."""
 
 import re
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
 import pytest
 
-from bench import latest
+from bench import capacity, latest
 from bench.common.results import Row, format_figures
 from bench.curves import CURVES, Curve, Point, curves_table, points
 from bench.latest import Measured
@@ -134,6 +135,22 @@ def test_the_cores_of_the_model_are_the_sums_of_its_lines_with_headroom() -> Non
         # Each is rounded to a hundredth of a core, and half of a core is used.
         assert float(total[5]) == pytest.approx(2 * sum(float(line[5]) for line in ours), abs=0.01 * (len(ours) + 1))
     assert sizes_table(found).rows[0][1] == f"{ceil(float(gateways[5]))} + 1"
+
+
+def test_a_bank_sizes_its_own_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    capacity.main(["--cards", "20000000", "--busy", "0.25"])
+
+    printed = capsys.readouterr().out
+    assumed = Assumptions(cards=20_000_000, busy=0.25)
+    assert sizes_table(latest.read(), assumed).to_markdown() in printed
+    assert "| cards | 20,000,000 |" in printed
+
+
+@pytest.mark.parametrize("arguments", [("--cards", "many"), ("--cards", "-1"), ("--busy", "0"), ("--gateways", "3")])
+def test_a_size_that_makes_no_sense_is_refused(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        capacity.main(arguments)
+    assert "bench.capacity: error: " in capsys.readouterr().err
 
 
 def test_tables_of_several_scenarios_wait_for_all_of_them() -> None:
