@@ -4,7 +4,6 @@ Plain HTTP on loopback.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,13 +13,11 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from sandbox.common.faults import EVERY_OPERATION, Drop, Fault, Faults
 from sandbox.common.fields import (
     InvalidFieldError,
     InvalidFormatError,
     InvalidValueError,
     MalformedBodyError,
-    flag,
     integer,
     json_object,
     optional_choice,
@@ -38,30 +35,23 @@ from sandbox.d1.callbacks.edge_client import EdgeClient
 from sandbox.d1.callbacks.notifier import NotDeliveredError, Notifier
 from sandbox.d1.key_control import KeyControl
 from sandbox.d1.model import contract
-from sandbox.d1.model.contract import Operation
 from sandbox.d1.model.errors import D1Error
 from sandbox.d1.model.keys import KidTakenError, NoSuchKeyError
 from sandbox.d1.model.notification import Notification, Variant, new_details, new_operation_id, vary
 from sandbox.d1.model.store import CardStore
+from sandbox.fault_control import FaultControl
 from sandbox.issuer_control import IssuerControl
-from sandbox.threeds import contract as threeds_contract
 from sandbox.threeds.control import NoSuchTransactionError, ThreeDSControl
 
 __all__ = ["Control"]
 
 _HOSTS = frozenset({HOST, "localhost"})
-_MOST_TIMES = 10_000
 _MOST_NOTIFICATIONS = 1_000
 _LONGEST_WAIT_MS = 60_000
 _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-
-_OPERATIONS = (*Operation, *threeds_contract.Operation)
 
 _ENDPOINTS = {
-    "POST /sandbox/faults": "operation, times, latency_ms, status, headers, body, html, drop, truncate",
-    "DELETE /sandbox/faults": "",
+    **FaultControl.ENDPOINTS,
     "GET /sandbox/cards": "",
     "POST /sandbox/consumers": "consumerId",
     "POST /sandbox/tokens/expire": "",
@@ -95,7 +85,7 @@ class Control:
     d1_url: str
     store: CardStore
     tokens: AccessTokens
-    faults: Faults
+    faults: FaultControl
     edge: EdgeClient
     notifier: Notifier
     keys: KeyControl
@@ -113,8 +103,7 @@ class Control:
             [
                 web.get("/", self._index),
                 web.get("/sandbox", self._describe),
-                web.post("/sandbox/faults", self._add_fault),
-                web.delete("/sandbox/faults", self._clear_faults),
+                *self.faults.routes(),
                 web.get("/sandbox/cards", self._list_cards),
                 web.post("/sandbox/consumers", self._add_consumer),
                 web.post("/sandbox/tokens/expire", self._expire_tokens),
@@ -135,25 +124,16 @@ class Control:
         return self.console.page() if wants_page else await self._describe(request)
 
     async def _describe(self, _: web.Request) -> web.Response:
-        operations = [operation.value for operation in _OPERATIONS]
         variants = [variant.value for variant in Variant]
         return web.json_response(
             {
                 "d1": self.d1_url,
                 "threeds": self.threeds.url,
                 "endpoints": _ENDPOINTS,
-                "operations": operations,
+                **self.faults.operations(),
                 "variants": variants,
             }
         )
-
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        self.faults.add(_fault(json_object(await request.read())))
-        return web.Response(status=204)
-
-    async def _clear_faults(self, _: web.Request) -> web.Response:
-        self.faults.clear()
-        return web.Response(status=204)
 
     async def _list_cards(self, _: web.Request) -> web.Response:
         return web.json_response({"cards": [card.shown() for card in self.store.cards()]})
@@ -232,40 +212,6 @@ def _wrong(error: InvalidFieldError | MalformedBodyError) -> str:
     if isinstance(error, InvalidFieldError):
         return f"{error.field} is missing or malformed"
     return "body is not a JSON object"
-
-
-def _fault(body: Mapping[str, Any]) -> Fault:
-    operation = optional_text(body, "operation") or EVERY_OPERATION
-    if operation != EVERY_OPERATION and operation not in _OPERATIONS:
-        raise InvalidValueError("operation")
-    status = integer(body, "status", 200, 200, 599) if "status" in body else None
-    return Fault(
-        operation=operation,
-        times=integer(body, "times", 1, 1, _MOST_TIMES),
-        latency_ms=integer(body, "latency_ms", 0, 0, _LONGEST_WAIT_MS),
-        status=status,
-        headers=_headers(body),
-        body=_body_text(body),
-        html=flag(body, "html"),
-        drop=optional_choice(body, "drop", Drop),
-        truncate=flag(body, "truncate"),
-    )
-
-
-def _headers(body: Mapping[str, Any]) -> dict[str, str]:
-    headers = body.get("headers", {})
-    if not isinstance(headers, dict):
-        raise InvalidFormatError("headers")
-    if not all(_HEADER_NAME.fullmatch(name) for name in headers):
-        raise InvalidFormatError("headers")
-    return {name: text(headers, name, _HEADER_VALUE) for name in headers}
-
-
-def _body_text(body: Mapping[str, Any]) -> str | None:
-    if "body" not in body:
-        return None
-    value = body["body"]
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _notification(body: Mapping[str, Any], now: datetime) -> Notification:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -18,6 +19,7 @@ from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1 import personal_information_pb2 as personal
 from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
 from sandbox.common.answers import Answer
+from sandbox.common.faults import EVERY_ANSWER, HANDLER, Drop, Fault, Faults
 from sandbox.d1.acs.challenges import Phones, Sms
 from sandbox.d1.acs.purchase import Entry, NotAuthenticatedError, Purchase
 from sandbox.d1.acs.purchases import Purchases
@@ -29,7 +31,17 @@ from sandbox.handler import Handler, Responder
 if TYPE_CHECKING:  # The async stubs exist for type checkers only.
     from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceAsyncStub
 
-__all__ = ["Issuer"]
+__all__ = ["REFUSALS", "Issuer"]
+
+REFUSALS: "Final[Mapping[int, replies.CallbackRefusalReason.ValueType]]" = MappingProxyType(
+    {
+        400: replies.CALLBACK_REFUSAL_REASON_INVALID,
+        403: replies.CALLBACK_REFUSAL_REASON_NOT_ALLOWED,
+        404: replies.CALLBACK_REFUSAL_REASON_NOT_FOUND,
+        500: replies.CALLBACK_REFUSAL_REASON_FAILED,
+    }
+)
+"""The refusals by the HTTP status that D1 gets."""
 
 _NAME: Final = "sandbox"
 _LANGUAGE, _COUNTRY, _NUMBER = "en-GB", "+44", "7700900123"
@@ -52,6 +64,7 @@ class Issuer:
         purchases: Purchases,
         phones: Phones,
         background: Background,
+        faults: Faults,
         clock: Callable[[], float],
     ) -> None:
         """Choose all kinds.
@@ -61,12 +74,14 @@ class Issuer:
             purchases: The purchases that callbacks are about; their consumers decide in the app.
             phones: The recipients of SMS.
             background: Runs what follows a callback.
+            faults: The faults on demand that it has.
             clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._cards = cards
         self._purchases = purchases
         self._phones = phones
         self._background = background
+        self._faults = faults
         self._clock = clock
         self._responders: Mapping[str, Responder] = {
             "consumer_information": self._tell_person,
@@ -135,11 +150,16 @@ class Issuer:
 
     async def _answer(self, kind: str, request: callback.CallbackRequest) -> callback.CallbackReply | None:
         answer = Answer(kind, request.correlation_id, self._clock())
+        fault = self._faults.take(HANDLER + kind, EVERY_ANSWER)
+        answer.fault = None if fault is None else fault.what
         began = asyncio.get_running_loop().time()
         self.on_answer(answer)
-        reply = await self._responders[kind](request)
+        respond = self._responders[kind]
+        reply = await (respond(request) if fault is None else _faulty(fault, respond, request))
+        if reply is None:
+            return None
         answer.milliseconds = (asyncio.get_running_loop().time() - began) * 1000
-        answer.refused = reply is not None and reply.WhichOneof("response") == "refusal"
+        answer.refused = reply.WhichOneof("response") == "refusal"
         self.on_answer(answer)
         return reply
 
@@ -214,6 +234,16 @@ class Issuer:
         return next(
             (each for each in self._purchases.all() if each.details["acsTransactionId"] == acs_transaction_id), None
         )
+
+
+async def _faulty(fault: Fault, respond: Responder, request: callback.CallbackRequest) -> callback.CallbackReply | None:
+    await asyncio.sleep(fault.latency_ms / 1000)
+    if fault.drop is Drop.BEFORE:
+        return None
+    if fault.status is not None:
+        return _refusal(REFUSALS[fault.status])
+    reply = await respond(request)
+    return None if fault.drop is Drop.AFTER else reply
 
 
 def _refusal(reason: "replies.CallbackRefusalReason.ValueType") -> callback.CallbackReply:

@@ -28,6 +28,7 @@ from sandbox.d1.model.issuers import Issuers
 from sandbox.d1.model.notification import History
 from sandbox.d1.model.store import CardStore
 from sandbox.d1.simulator import D1
+from sandbox.fault_control import FaultControl
 from sandbox.issuer import Issuer
 from sandbox.issuer_control import IssuerControl
 from sandbox.threeds.contract import DELAYS, Delays
@@ -144,7 +145,7 @@ class Sandbox:
     def _of(
         cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float]
     ) -> Self:
-        issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, clock)
+        issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, faults, clock)
         return cls(
             issuer_id=issuer_id,
             pki=pki,
@@ -178,7 +179,7 @@ def _control(sandbox: Sandbox, d1: D1, clock: Callable[[], float]) -> Control:
         sandbox.d1_url,
         sandbox.store,
         sandbox.tokens,
-        sandbox.faults,
+        FaultControl(sandbox.faults, sandbox.issuer.all_kinds),
         sandbox.edge,
         sandbox.notifier,
         KeyControl(d1.keys),

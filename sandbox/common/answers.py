@@ -16,8 +16,10 @@ class Answer:
     began: float
     """When the request came, in seconds since 1970 (UTC)."""
     milliseconds: float | None = None
-    """The time to the reply; None before."""
+    """The time to the reply; None before, or without one."""
     refused: bool = False
+    fault: str | None = None
+    """The fault on demand that it met."""
 
 
 class Answering(Protocol):

@@ -1,4 +1,4 @@
-"""Faults on demand: inject failures between the gateway and a simulated system for a number of calls."""
+"""Faults on demand: failures of a number of calls, of the gateway, of D1 to it, or to the sandbox's handler."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,16 +9,34 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
-__all__ = ["EVERY_OPERATION", "Drop", "Fault", "Faults", "fault_middleware"]
+__all__ = [
+    "EVERY_ANSWER",
+    "EVERY_CALLBACK",
+    "EVERY_OPERATION",
+    "FAULT_BODY",
+    "HANDLER",
+    "Drop",
+    "Fault",
+    "Faults",
+    "fault_middleware",
+]
 
 EVERY_OPERATION = "*"
+"""Any call of the gateway."""
+EVERY_CALLBACK = "callback.*"
+"""Any call of D1 to the gateway."""
+HANDLER = "handler."
+"""How the operations of the sandbox's handler begin; the kind of callback follows."""
+EVERY_ANSWER = f"{HANDLER}*"
+"""Any callback request that the sandbox's handler gets."""
 
 _PROXY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 _FIREWALL_PAGE = (
     "<html><head><title>Request Rejected</title></head><body>The requested URL was rejected. "
     "Please consult with your administrator.</body></html>"
 )
-_JSON = '{"error":"Fault on demand"}'
+FAULT_BODY = '{"error":"Fault on demand"}'
+"""Of a response that a fault makes, unless it has its own."""
 
 
 class Drop(StrEnum):
@@ -35,14 +53,14 @@ class Fault:
     """A fault. A delay combines with every other field, truncation also with a status or an HTML page."""
 
     operation: str = EVERY_OPERATION
-    """The affected call: a `sandbox.d1.model.contract.Operation` or `sandbox.threeds.contract.Operation`;
-    `EVERY_OPERATION` for any call."""
+    """The affected call: a `sandbox.d1.model.contract.Operation`, a `sandbox.threeds.contract.Operation`, the name of
+    a `sandbox.d1.model.contract.Callback`, or `HANDLER` with a kind; or any call of one sort, see `EVERY_OPERATION`."""
     times: int = 1
     """The number of calls affected."""
     latency_ms: int = 0
     """How long the call is held before anything else happens, in milliseconds."""
     status: int | None = None
-    """The response's status; the request then has no effect."""
+    """The response's status; the request then has no effect. Of the sandbox's handler, the status of a refusal."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers of that response, for example ``Retry-After``."""
     body: str | None = None
@@ -50,8 +68,24 @@ class Fault:
     html: bool = False
     """Whether that response is an HTML page: a firewall's if a status is given, otherwise a proxy's with status 502."""
     drop: Drop | None = None
+    """When the connection breaks; the sandbox's handler then stays silent instead."""
     truncate: bool = False
     """Whether the response ends after half of its declared length."""
+
+    @property
+    def what(self) -> str:
+        """What happens, for people."""
+        is_answer = self.operation.startswith(HANDLER)
+        dropped = "no reply" if is_answer else "dropped"
+        parts = {
+            f"{self.latency_ms} ms late": self.latency_ms > 0,
+            f"refusal as HTTP {self.status}" if is_answer else f"HTTP {self.status}": self.status is not None,
+            "a page of HTML": self.html,
+            "half a response": self.truncate,
+            f"{dropped}, nothing done": self.drop is Drop.BEFORE,
+            f"{dropped}, all done": self.drop is Drop.AFTER,
+        }
+        return ", ".join(part for part, happens in parts.items() if happens)
 
 
 class Faults:
@@ -72,14 +106,15 @@ class Faults:
         """Return the pending faults in their order, each with the number of calls that it will still affect."""
         return tuple(self._pending)
 
-    def take(self, operation: str | None) -> Fault | None:
+    def take(self, operation: str | None, every: str = EVERY_OPERATION) -> Fault | None:
         """Return the fault of a call, if any, and count it as used.
 
         Args:
             operation: The call; None for an unknown path.
+            every: The operation that stands for all calls of this sort.
         """
         for index, (fault, left) in enumerate(self._pending):
-            if fault.operation in {EVERY_OPERATION, operation}:
+            if fault.operation in {every, operation}:
                 self._pending[index : index + 1] = [(fault, left - 1)] if left > 1 else []
                 return fault
         return None
@@ -114,7 +149,7 @@ def _error_response(fault: Fault) -> web.Response | None:
     body = fault.body
     if body is None:
         page = _PROXY_PAGE if fault.status is None else _FIREWALL_PAGE
-        body = page if fault.html else _JSON
+        body = page if fault.html else FAULT_BODY
     headers = CIMultiDict(fault.headers)
     headers.setdefault("Content-Type", "text/html" if fault.html else "application/json")
     return web.Response(status=fault.status or 502, headers=headers, body=body.encode())
@@ -130,7 +165,7 @@ async def _send_half(request: web.Request, response: web.StreamResponse) -> web.
     body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes) or not body:
         # A response without a body cannot be truncated, so one is added.
-        body, response = _JSON.encode(), web.json_response()
+        body, response = FAULT_BODY.encode(), web.json_response()
     half = web.StreamResponse(status=response.status, headers=response.headers)
     half.content_length = len(body)
     half.force_close()

@@ -215,13 +215,4 @@ def _transactions(transactions: Transactions) -> dict[str, dict[str, Any]]:
 
 
 def _faults(faults: Faults) -> list[dict[str, Any]]:
-    return [
-        {
-            "operation": fault.operation,
-            "left": left,
-            "latencyMs": fault.latency_ms,
-            "status": fault.status,
-            "drop": None if fault.drop is None else fault.drop.value,
-        }
-        for fault, left in faults.pending()
-    ]
+    return [{"operation": fault.operation, "what": fault.what, "left": left} for fault, left in faults.pending()]

@@ -82,7 +82,12 @@ class D1:
         client = client_context(pki.d1_client, pki.server_ca)
         async with (
             EdgeClient.run(
-                client, issuer_id, clock=clock, credentials=edge_credentials, timeout_seconds=edge_timeout_seconds
+                client,
+                issuer_id,
+                clock=clock,
+                credentials=edge_credentials,
+                timeout_seconds=edge_timeout_seconds,
+                faults=faults,
             ) as edge,
             Background.run() as background,
         ):

@@ -1,9 +1,26 @@
-/** Faults: what the gateway meets when it calls D1 or the 3-D Secure server. */
+/** Faults: what the gateway meets when it calls, what D1 meets when it calls the gateway, and how the handler fails. */
 
 import { h, show } from "./dom.js";
 import { call, only } from "./feed.js";
 
 const form = document.getElementById("fault");
+/** What fails, by the sort of operation as the sandbox lists them, and what can happen to it. */
+const SORTS = [
+  ["operations", "The gateway calls", ["*", "any call"], {
+    503: "HTTP 503", 500: "HTTP 500", 429: "HTTP 429", 403: "HTTP 403", 404: "HTTP 404",
+    before: "connection dropped, nothing done", after: "connection dropped, all done", "": "only late",
+  }],
+  ["callbacks", "D1 calls the gateway", ["callback.*", "any callback"], {
+    before: "connection refused, nothing arrives", after: "connection dropped, all done",
+    503: "HTTP 503 of a proxy", 500: "HTTP 500 of a proxy", "": "only late",
+  }],
+  ["answers", "The sandbox’s handler answers", ["handler.*", "any callback"], {
+    500: "refusal: failed", 404: "refusal: not found", 403: "refusal: not allowed",
+    before: "no reply, nothing done", after: "no reply, all done", "": "only late",
+  }],
+];
+/** The order: numbers would come first in an object. */
+const ORDER = ["503", "500", "429", "403", "404", "before", "after", ""];
 const LIMITS = { latency: [0, 60_000], times: [1, 10_000] };
 
 function number(name) {
@@ -41,30 +58,45 @@ async function clear() {
   }
 }
 
+/** Offers what can happen to the chosen operation. */
+function offer() {
+  const group = form.elements.operation.selectedOptions[0].parentElement.dataset.sort;
+  const [, , , happens] = SORTS.find(([sort]) => sort === group);
+  const what = form.elements.what;
+  // None is chosen before the first offer.
+  const chosen = what.length === 0 ? null : what.value;
+  what.replaceChildren(...ORDER.filter((each) => each in happens).map((each) => h("option", { value: each }, happens[each])));
+  if (chosen !== null && chosen in happens) {
+    what.value = chosen;
+  }
+}
+
 export async function start() {
   form.addEventListener("submit", add);
+  form.elements.operation.addEventListener("change", offer);
   document.getElementById("faults").addEventListener("click", (event) => {
     if (event.target.closest("button") !== null) {
       clear();
     }
   });
-  const { operations } = await call("GET", "sandbox");
-  form.elements.operation.append(...operations.map((each) => h("option", { value: each }, each)));
+  const known = await call("GET", "sandbox");
+  form.elements.operation.replaceChildren(...SORTS.map(([sort, label, [every, text]]) =>
+    h("optgroup", { label, "data-sort": sort },
+      h("option", { value: every }, text),
+      known[sort].filter((each) => each !== every).map((each) => h("option", { value: each }, each.replace(/^handler\./u, ""))))));
+  offer();
 }
 
-function words(fault) {
-  const what = [
-    fault.latencyMs > 0 ? `${fault.latencyMs} ms late` : "",
-    fault.status === null ? "" : `HTTP ${fault.status}`,
-    { before: "dropped, nothing done", after: "dropped, all done" }[fault.drop] ?? "",
-  ].filter(Boolean);
-  return `${what.join(", ")}, ${fault.left === 1 ? "once" : `${fault.left} times`}`;
-}
+const times = (count) => (count === 1 ? "once" : `${count} times`);
 
 export function render() {
   const faults = only("faults")?.faults ?? [];
-  const list = faults.map((each) =>
-    h("li", {}, h("code", {}, each.operation === "*" ? "any call" : each.operation), h("span", {}, words(each))));
+  const list = faults.map(({ operation, what, left }) => {
+    const every = SORTS.find(([, , [value]]) => value === operation);
+    return h("li", {},
+      every === undefined ? h("code", {}, operation) : h("span", {}, `${every[1]}: ${every[2][1]}`),
+      h("span", {}, `${what}, ${times(left)}`));
+  });
   show(
     document.getElementById("faults"),
     faults.length === 0

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from sandbox.common.faults import EVERY_CALLBACK, FAULT_BODY, Drop, Fault, Faults
 from sandbox.d1.model.contract import BANKING, EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, Callback
 
 __all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "Exchange", "NotDeliveredError"]
@@ -58,6 +59,10 @@ class Exchange:
     """The time to the response, or to giving up; None while it runs."""
     status: int | None = None
     """The response's status; None without a response."""
+    problem: str | None = None
+    """Why there was none."""
+    fault: str | None = None
+    """The fault on demand that it met."""
 
 
 class EdgeClient:
@@ -70,6 +75,7 @@ class EdgeClient:
         *,
         clock: Callable[[], float],
         credentials: EdgeCredentials | None = None,
+        faults: Faults | None = None,
     ) -> None:
         """Use a session; `run` opens one.
 
@@ -78,11 +84,13 @@ class EdgeClient:
             issuer_id: The issuer of the cards and consumers.
             clock: Returns the time, in seconds since 1970 (UTC).
             credentials: The credentials for a bearer token; None for mutual TLS alone.
+            faults: The faults on demand on the way to the edge.
         """
         self._session = session
         self._issuer_id = issuer_id
         self._clock = clock
         self._credentials = credentials
+        self._faults = faults or Faults()
         self.banking_path = BANKING
         """Where the paths of callbacks about consumers begin."""
         self.on_exchange: Callable[[Exchange], None] = lambda _: None
@@ -102,6 +110,7 @@ class EdgeClient:
         clock: Callable[[], float],
         credentials: EdgeCredentials | None = None,
         timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
+        faults: Faults | None = None,
     ) -> AsyncIterator["EdgeClient"]:
         """Open a client for the duration of the block.
 
@@ -111,10 +120,11 @@ class EdgeClient:
             clock: As for the class.
             credentials: As for the class.
             timeout_seconds: The edge's time limit for a response.
+            faults: As for the class.
         """
         connector, timeout = aiohttp.TCPConnector(ssl=tls), aiohttp.ClientTimeout(total=timeout_seconds)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            yield cls(session, issuer_id, clock=clock, credentials=credentials)
+            yield cls(session, issuer_id, clock=clock, credentials=credentials, faults=faults)
 
     def set_edge(self, url: str, *others: str) -> None:
         """Set the edge's URL, for example ``https://127.0.0.1:8443``. Tokens of earlier URLs are dropped.
@@ -148,16 +158,42 @@ class EdgeClient:
             NotDeliveredError: No response in time, or no token.
         """
         exchange = Exchange(call.name, correlation_id, self._clock())
+        fault = self._faults.take(call.name, EVERY_CALLBACK)
+        exchange.fault = None if fault is None else fault.what
         loop = asyncio.get_running_loop()
         began = loop.time()
         self.on_exchange(exchange)
         try:
-            response = await self._exchange(call, ids, correlation_id, body, query)
+            exchanging = self._exchange(call, ids, correlation_id, body, query)
+            response = await (exchanging if fault is None else self._with(fault, exchanging))
+        except NotDeliveredError as error:
+            exchange.problem = str(error)
+            raise
+        else:
             exchange.status = response.status
             return response
         finally:
             exchange.milliseconds = (loop.time() - began) * 1000
             self.on_exchange(exchange)
+
+    async def _with(self, fault: Fault, exchanging: Coroutine[Any, Any, EdgeResponse]) -> EdgeResponse:
+        """Meet a fault on the way to the edge, or back."""
+        try:
+            async with asyncio.timeout(self._session.timeout.total):
+                await asyncio.sleep(fault.latency_ms / 1000)
+                if fault.drop is Drop.BEFORE:
+                    raise NotDeliveredError("The connection to the edge broke before the request: a fault on demand")
+                if fault.status is not None:
+                    body = FAULT_BODY if fault.body is None else fault.body
+                    return EdgeResponse(fault.status, "application/json", body.encode())
+                response = await exchanging
+        except TimeoutError:
+            raise NotDeliveredError("The edge did not respond in time: a fault on demand") from None
+        finally:
+            exchanging.close()
+        if fault.drop is Drop.AFTER:
+            raise NotDeliveredError("The connection to the edge broke before the response: a fault on demand")
+        return response
 
     async def _exchange(
         self,

@@ -16,6 +16,7 @@ __all__ = [
     "BANKING",
     "BANKING_PATH",
     "BIRTH_DATE",
+    "CALLBACKS",
     "CALLING_CODE",
     "CARDS_PATH",
     "CARD_ID",
@@ -328,6 +329,16 @@ AUTHENTICATE = Callback(
     "authenticateConsumer", "POST", "/banking/d1/v1/issuers/{issuerId}/consumers/{consumerId}/authentication", 200
 )
 GET_AUTHENTICATION_RESULT = Callback("getAuthenticationResult", "GET", AUTHENTICATE.path + "/{authenticationId}", 200)
+CALLBACKS = (
+    NOTIFY_THREE_DS_OPERATION,
+    NOTIFY_CONSUMER_OPERATION,
+    GET_CONSUMER_INFORMATION,
+    DELIVER_OTP,
+    AUTHENTICATE,
+    GET_AUTHENTICATION_RESULT,
+    GET_CARD_CREDENTIALS,
+)
+"""All calls that D1 makes to the edge."""
 AUTHENTICATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FIELD_AUTHENTICATION_ID = "authenticationId"
 FIELD_AUTHENTICATION_STATUS = "status"

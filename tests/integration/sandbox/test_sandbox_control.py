@@ -29,6 +29,8 @@ async def test_every_endpoint_on_the_front_page_is_there_and_shows_what_happened
 
     assert (page["d1"], page["threeds"]) == (caller.sandbox.d1_url, caller.sandbox.threeds_url)
     assert {"registerCard", "postauth"} <= set(page["operations"])
+    assert {"deliverOtp", "notify3dsOperation"} <= set(page["callbacks"])
+    assert {"handler.*", "handler.authenticate"} <= set(page["answers"])
     assert purchase.purchase_id in shown["GET /sandbox/purchases"].text
     assert caller.card_id in shown["GET /sandbox/cards"].text
     assert purchase.card.details.credentials is not None
@@ -106,6 +108,9 @@ P256, P384 = (
         ("faults", "times", {"times": 0}),
         ("faults", "X", {"headers": {"X": "a\r\nb"}}),
         ("faults", "drop", {"drop": "during"}),
+        ("faults", "truncate", {"operation": "deliverOtp", "truncate": True}),
+        ("faults", "html", {"operation": "callback.*", "html": True}),
+        ("faults", "status", {"operation": "handler.deliver_otp", "status": 503}),
         ("consumers", "consumerId", {"consumerId": "a b"}),
         *(("banking-path", "path", {"path": path}) for path in ("", "/", "banking", "/a/", "/../a")),
         ("notifications", "variant", NOTIFICATION | {"variant": "none"}),
