@@ -17,6 +17,7 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.common.gateway_log import earlier_log
 from sandbox.console.feed import Feed
+from sandbox.console.handlers import HandlerSessions
 
 __all__ = ["Gateway", "GatewayFollower"]
 
@@ -59,6 +60,7 @@ class GatewayFollower:
         self._notifications = NotificationServiceStub(gateway.channel)
         self._since = Timestamp(seconds=int(clock()))
         self._cursor = ""
+        self._handlers = HandlerSessions(feed)
         self._lines = 0
         self._inode = 0
         """The log's file, read so far to `_read_to`."""
@@ -144,6 +146,7 @@ class GatewayFollower:
                 logged = orjson.loads(line)
                 if isinstance(logged, dict) and logged.get("correlation_id") != _OWN_CALLS:
                     self._lines += 1
+                    self._handlers.note(logged)
                     self._feed.put("log", str(self._lines), partial(dict, logged))
 
 

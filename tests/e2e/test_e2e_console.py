@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
+from issuer.callback.v1 import messages_pb2 as callback
+from issuer.callback.v1 import replies_pb2 as replies
+from sandbox.common.pki import Identity
 from sandbox.common.ports import free_ports
 from sandbox.d1.acs.purchase import Flow
+from sandbox.gateway import credentials
+from sandbox.handler import Handler
 from tests.e2e.browsing import violations
 from tests.e2e.command import Ended, ended
 from tests.e2e.playing import Playing, playing
@@ -112,7 +118,9 @@ async def test_a_person_completes_each_flow_and_sees_its_notification_and_its_se
         await expect(tab.steps.filter(has_text="Log to Watcher")).to_contain_text("notification")
         if flow in _ASKED:
             await expect(tab.steps.filter(has_text="D1 to Edge").first).to_contain_text(_ASKED[flow])
-            await expect(tab.steps.filter(has_text="Handler to Edge").first).to_contain_text("reply, after")
+            await expect(tab.steps.filter(has_text="Broker to Handler").first).to_contain_text("passed on, after")
+            await expect(tab.steps.filter(has_text="Handler to Broker").first).to_contain_text("reply, after")
+            await expect(tab.steps.filter(has_text="Broker to Edge").first).to_contain_text("broker, after")
         await expect(tab.page.locator("#sequence svg")).to_be_visible()
         assert tab.complaints == []
 
@@ -217,6 +225,77 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         await form.get_by_role("button", name="Add").click()
         await active.get_by_role("button", name="Clear all").click()
         await expect(active).to_contain_text("None is active.")
+
+
+@pytest.mark.parametrize(
+    ("operation", "what", "flow", "reasons", "step"),
+    [
+        (
+            "deliverOtp",
+            "before",
+            Flow.SMS_OTP_ISSUER,
+            ["Failed: The connection to the edge broke", "Fault on demand: deliverOtp, dropped, nothing done."],
+            "Edge to D1: no answer",
+        ),
+        (
+            "handler.authenticate",
+            "500",
+            Flow.OOB_ISSUER,
+            [
+                "Failed: authenticateConsumer got HTTP 500",
+                "Fault on demand: the handler of authenticate, refusal as HTTP 500.",
+            ],
+            "Handler to Broker: refusal",
+        ),
+    ],
+)
+async def test_a_fault_makes_a_purchase_fail_and_the_page_says_why(
+    operation: str,
+    what: str,
+    flow: Flow,
+    reasons: list[str],
+    step: str,
+    browser: Browser,
+    sandbox_of_all: Playing,
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        form, active = tab.page.locator("#fault"), tab.page.locator("#faults")
+        await form.get_by_label("Call", exact=True).select_option(operation)
+        await form.get_by_label("What happens").select_option(what)
+        await form.get_by_role("button", name="Add").click()
+        await expect(active).to_contain_text(operation)
+        await tab.buy(flow, f"Unlucky {step[:4]}")
+
+        await expect(tab.purchase(f"Unlucky {step[:4]}")).to_contain_text("failed")
+        for reason in reasons:
+            await expect(tab.page.locator("#sequence")).to_contain_text(reason)
+        await expect(tab.steps.filter(has_text=step)).to_have_count(1)
+        await expect(active).to_contain_text("None is active.")
+        await tab.buy(flow, f"Lucky {step[:4]}")
+        await expect(tab.purchase(f"Lucky {step[:4]}")).to_contain_text("waits for")
+        assert tab.complaints == []
+
+
+async def test_a_handler_of_ones_own_is_named_in_the_picture_and_among_the_callbacks(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    files, address = sandbox_of_all.facts["files"], sandbox_of_all.facts["addresses"]["grpc"]
+    caller = Identity(Path(files["caller_certificate"]), Path(files["caller_key"]))
+    trusted = credentials(Path(files["server_ca"]), caller)
+
+    async def deliver(_: callback.CallbackRequest) -> callback.CallbackReply:
+        return callback.CallbackReply(deliver_otp=replies.DeliverOtpResponse())
+
+    await sandbox_of_all.control("DELETE", "handler/deliver_otp")
+    async with (
+        grpc.aio.secure_channel(address, trusted) as channel,
+        Handler.connect(channel, {"deliver_otp": deliver}, name="my-otp-sender"),
+        opened(browser, sandbox_of_all) as tab,
+    ):
+        await tab.buy(Flow.SMS_OTP_ISSUER, "Sent by myself")
+        await expect(tab.steps.filter(has_text="Handler to Edge")).to_contain_text("reply of my-otp-sender, after")
+        await expect(tab.rows("calls").first).to_contain_text("my-otp-sender")
+    await sandbox_of_all.control("POST", "handler")
 
 
 async def test_cardholders_are_authenticated_in_each_way_and_the_messages_are_shown_masked(

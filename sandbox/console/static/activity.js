@@ -1,5 +1,6 @@
 /** Callbacks, notifications, subscriptions and the sandbox's handler. */
 
+import { KINDS, answerTo, lineOf, othersFor } from "./callbacks.js";
 import { ago, h, ms, show, table } from "./dom.js";
 import { call, counts, items, only } from "./feed.js";
 
@@ -12,50 +13,33 @@ const OUTCOMES = {
   exhausted: ["handlers failed, fallback", "bad"],
   withdrawn: ["withdrawn", "idle"],
 };
-const KINDS = {
-  getConsumerInformation: "consumer_information",
-  deliverOtp: "deliver_otp",
-  authenticateConsumer: "authenticate",
-  getAuthenticationResult: "authentication_result",
-  cmsGetCardCredentials: "card_credentials",
-};
-
 const latest = (topic) => items(topic).slice(-MOST).reverse();
 const cell = (...contents) => h("td", {}, ...contents);
 const number = (...contents) => h("td", { class: "number" }, ...contents);
 
-function outcome(each, logged) {
+function outcome(each, line) {
   if (each.milliseconds === null) {
     return ["running", "idle"];
   }
   // The log tells how the broker ended it, but for requests of results, which are too many.
-  if (logged !== undefined && logged.outcome in OUTCOMES) {
-    return OUTCOMES[logged.outcome];
+  if (line !== undefined && line.outcome in OUTCOMES) {
+    return OUTCOMES[line.outcome];
   }
   if (each.status === null) {
-    return ["no response", "bad"];
+    return [each.fault === null ? "no response" : "no response, a fault", "bad"];
   }
   return each.status < 300 ? ["answered", "good"] : [`HTTP ${each.status}`, "bad"];
 }
 
-/** Finds what happened while a call of D1 ran. */
-function within(each, found, at) {
-  const last = each.milliseconds === null ? Infinity : each.began + each.milliseconds / 1000 + 0.02;
-  return found.find((one) => one.correlation_id === each.correlation_id && at(one) >= each.began - 0.02 && at(one) <= last);
-}
-
 export function renderCalls() {
-  const logs = items("log").filter((each) => each.callback !== undefined);
-  const answers = items("answers");
   const calls = items("calls").filter((each) => each.name in KINDS).slice(-MOST).reverse();
   const rows = calls.map((each) => {
-    const logged = within(each, logs, (line) => Date.parse(line.timestamp) / 1000);
-    const answer = within(each, answers.filter((one) => one.kind === KINDS[each.name]), (one) => one.began);
-    const [word, level] = outcome(each, logged);
-    const isAnswered = logged?.outcome === "answered" || each.status < 300;
+    const line = lineOf(each);
+    const [word, level] = outcome(each, line);
+    const isAnswered = line?.outcome === "answered" || (each.status !== null && each.status < 300);
     // A result that the issuer reported needs no handler.
-    const other = KINDS[each.name] === "authentication_result" ? "reported before" : "another";
-    const who = answer !== undefined ? "sandbox" : isAnswered && each.milliseconds !== null ? other : "";
+    const other = KINDS[each.name] === "authentication_result" ? "reported before" : othersFor(each) || "another";
+    const who = answerTo(each) !== undefined ? "sandbox" : isAnswered && each.milliseconds !== null ? other : "";
     return h("tr", { id: `call-${each.began}-${each.name}` },
       h("th", { scope: "row" }, h("code", {}, KINDS[each.name])),
       cell(h("span", { class: `state ${level}` }, word)),

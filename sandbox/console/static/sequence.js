@@ -2,10 +2,11 @@
  * The picture of a purchase: who sent what to whom, and when.
  *
  * D1's simulator measures what it sends and gets; the sandbox's handler what it gets and answers; the gateway's log
- * says when the edge had its answer, and with what outcome; a notification says when it was stored, and the console,
- * as a watcher, when it came. All clocks are this machine's.
+ * says when the edge got the call and had its answer, and with what outcome, so that what is left is the broker's; a
+ * notification says when it was stored, and the console, as a watcher, when it came. All clocks are this machine's.
  */
 
+import { KINDS, answerTo, lineOf, logged, othersFor } from "./callbacks.js";
 import { h, ms, svg } from "./dom.js";
 import { items } from "./feed.js";
 
@@ -24,34 +25,67 @@ const ENDS = {
   FAILED: "not authenticated",
 };
 
-const isNotification = (call) => call.name.startsWith("notify");
+const lasted = (value) => (value < 1_000 ? ms(value) : `${(value / 1_000).toFixed(1)} s`);
 const end = (what) => what.began + what.milliseconds / 1000;
 
+const FALLBACKS = { fallback: "no reply: fallback", no_handler: "no handler: fallback", exhausted: "no reply: fallback" };
+
+/** What the broker and a handler did for a call, as far as the gateway's log and the sandbox's handler tell. */
+function brokered(call) {
+  const [answer, line] = [answerTo(call), lineOf(call)];
+  const last = call.milliseconds === null ? Infinity : end(call);
+  if (line?.outcome === undefined) {
+    // Without the log, the broker's part is not known; a result that was reported before needs none.
+    return answer === undefined ? [] : handled(answer, EDGE, answer.began);
+  }
+  // The log rounds, and is written a moment later: what must be before stays before.
+  const done = Math.min(logged(line.timestamp), last);
+  const got = Math.max(Math.min(done - line.duration_ms / 1000, answer?.began ?? Infinity), call.began);
+  const asked = { at: got, from: EDGE, to: BROKER, text: KINDS[call.name] };
+  if (line.outcome in FALLBACKS) {
+    const gaveUp = { at: done, from: BROKER, to: EDGE, text: FALLBACKS[line.outcome], took: line.duration_ms, isAnswer: true, isBad: true };
+    return [asked, ...(answer === undefined ? [] : handled(answer, BROKER, got)), gaveUp];
+  }
+  if (answer !== undefined) {
+    const own = Math.max(line.duration_ms - (answer.milliseconds ?? 0), 0);
+    return [asked, ...handled(answer, BROKER, got), { at: done, from: BROKER, to: EDGE, text: "broker", took: own, isAnswer: true, isBad: answer.refused }];
+  }
+  if (!["answered", "refused"].includes(line.outcome)) {
+    return [asked];
+  }
+  // What another handler did is not seen, but that it got the call and replied in this time is certain.
+  const isBad = line.outcome === "refused";
+  const reply = `${isBad ? "refusal" : "reply"} of ${othersFor(call) || "another handler"}`;
+  return [
+    { ...asked, to: HANDLER, over: BROKER },
+    { at: done, from: HANDLER, to: EDGE, over: BROKER, text: reply, took: line.duration_ms, isAnswer: true, isBad },
+  ];
+}
+
+/** What the sandbox's handler got and answered; with the lane that it got it from, and since when that had it. */
+function handled(answer, from, since) {
+  const over = from === EDGE ? BROKER : undefined;
+  const text = from === EDGE ? answer.kind : "passed on";
+  const got = { at: Math.max(answer.began, since), from, to: HANDLER, over, text, took: answer.began > since ? (answer.began - since) * 1000 : undefined };
+  if (answer.milliseconds === null) {
+    return [got];
+  }
+  const reply = answer.refused ? "refusal" : "reply";
+  return [got, { at: end(answer), from: HANDLER, to: from, over, text: reply, took: answer.milliseconds, isAnswer: true, isBad: answer.refused }];
+}
+
 /** The steps of a purchase, in order: from, to, what, when, and whether it is an answer or went wrong. */
-function steps(purchase) {
-  const ofIt = (each) => each.correlation_id === purchase.operationId;
-  const calls = items("calls").filter(ofIt);
-  const answers = items("answers").filter(ofIt);
-  const logged = items("log").filter((each) => ofIt(each) && each.callback !== undefined);
+function steps(purchase, calls) {
   const found = [{ at: purchase.began, from: MERCHANT, to: D1, text: `purchase, ${purchase.flow}` }];
   for (const call of calls) {
-    found.push({ at: call.began, from: D1, to: EDGE, text: call.name });
+    const isLost = call.fault !== null && call.status === null && call.milliseconds !== null;
+    found.push({ at: call.began, from: D1, to: EDGE, text: call.name, isBad: isLost });
+    found.push(...(call.name in KINDS ? brokered(call) : []));
     if (call.milliseconds !== null) {
       const isBad = call.status === null || call.status >= 300;
       const text = call.status === null ? "no answer" : `HTTP ${call.status}`;
       found.push({ at: end(call), from: EDGE, to: D1, text, took: call.milliseconds, isAnswer: true, isBad });
     }
-  }
-  for (const answer of answers) {
-    found.push({ at: answer.began, from: EDGE, to: HANDLER, over: BROKER, text: answer.kind });
-    if (answer.milliseconds !== null) {
-      const text = answer.refused ? "refusal" : "reply";
-      found.push({ at: end(answer), from: HANDLER, to: EDGE, over: BROKER, text, took: answer.milliseconds, isAnswer: true, isBad: answer.refused });
-    }
-  }
-  for (const line of logged.filter((each) => ["fallback", "no_handler", "exhausted"].includes(each.outcome))) {
-    const text = line.outcome === "no_handler" ? "no handler: fallback" : "no reply: fallback";
-    found.push({ at: Date.parse(line.timestamp) / 1000, from: BROKER, to: EDGE, text, took: line.duration_ms, isAnswer: true, isBad: true });
   }
   for (const each of items("notifications").filter((one) => one.correlationId === purchase.operationId)) {
     found.push({ at: each.received, from: EDGE, to: LOG, text: "stored" });
@@ -77,7 +111,7 @@ function arrow(step, place, began) {
   const [from, to] = [x(step.from), x(step.to)];
   const towards = Math.sign(to - from);
   const middle = (from + to) / 2;
-  const took = step.took === undefined ? "" : ` ${ms(step.took)}`;
+  const took = step.took === undefined ? "" : ` ${lasted(step.took)}`;
   return svg(
     "g",
     { class: `step${step.isAnswer ? " answer" : ""}${step.isBad ? " bad" : ""}` },
@@ -90,13 +124,23 @@ function arrow(step, place, began) {
 }
 
 function words(step, began) {
-  const took = step.took === undefined ? "" : `, after ${ms(step.took)}`;
+  const took = step.took === undefined ? "" : `, after ${lasted(step.took)}`;
   return h("li", {}, `${since(step.at - began)} ms: ${LANES[step.from]} to ${LANES[step.to]}: ${step.text}${took}`);
+}
+
+/** Says which faults on demand D1's calls met, or the handler had. */
+function faultsMet(calls) {
+  const met = calls.flatMap((call) => [
+    call.fault === null ? null : `${call.name}, ${call.fault}`,
+    answerTo(call)?.fault ? `the handler of ${KINDS[call.name]}, ${answerTo(call).fault}` : null,
+  ]);
+  return [...new Set(met.filter(Boolean))];
 }
 
 /** Makes the picture, and says beside it how the purchase ended. */
 export function picture(purchase) {
-  const all = steps(purchase);
+  const calls = items("calls").filter((each) => each.correlation_id === purchase.operationId);
+  const all = steps(purchase, calls);
   const height = TOP + 30 + ROW * all.length;
   const lanes = LANES.map((name, lane) => [
     svg("line", { x1: x(lane), y1: TOP + 6, x2: x(lane), y2: height, class: "lane" }),
@@ -112,6 +156,7 @@ export function picture(purchase) {
   const undelivered = purchase.notification?.error;
   return [
     purchase.error === null ? null : h("p", { class: "why" }, "Failed: ", purchase.error, "."),
+    ...faultsMet(calls).map((text) => h("p", { class: "why" }, "Fault on demand: ", text, ".")),
     undelivered ? h("p", { class: "why" }, "Not notified: ", undelivered, ".") : null,
     h("div", { class: "canvas", tabindex: "0", role: "region", "aria-label": "Sequence of the purchase" },
       drawn,
