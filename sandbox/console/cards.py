@@ -25,10 +25,13 @@ _MOST_OPERATIONS: Final = 20
 _NOT_DONE: Final = HTTPStatus.UNPROCESSABLE_ENTITY
 """Of every call that the gateway did not confirm; the body says why."""
 _REQUESTS: Final = {
+    "CreateCard": card.CreateCardRequest,
     "RegisterCard": card.RegisterCardRequest,
     "SuspendCard": card.SuspendCardRequest,
     "ResumeCard": card.ResumeCardRequest,
+    "RenewCard": card.RenewCardRequest,
     "ReplaceCard": card.ReplaceCardRequest,
+    "DeleteCard": card.DeleteCardRequest,
 }
 
 

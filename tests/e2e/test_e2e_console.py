@@ -190,7 +190,7 @@ async def test_a_card_is_registered_suspended_and_resumed_through_the_gateway_an
         await form.get_by_role("button", name="Register").click()
         await expect(form.locator("#register-said")).to_contain_text("(INVALID_REQUEST). Nothing was sent to D1.")
         await expect(form.locator("#register-pan-said")).not_to_be_empty()
-        for rpc, body, status in (("DeleteCard", {}, 404), ("SuspendCard", {"card_id": 4970101234567}, 400)):
+        for rpc, body, status in (("TouchCard", {}, 404), ("SuspendCard", {"card_id": 4970101234567}, 400)):
             answered = await page.request.post(f"{page.url}console/cards/{rpc}", data=body)
             assert (answered.status, "4970101234567" in await answered.text()) == (status, False)
         await page.get_by_role("button", name="History card_1").click()
@@ -225,6 +225,69 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         await form.get_by_role("button", name="Add").click()
         await active.get_by_role("button", name="Clear all").click()
         await expect(active).to_contain_text("None is active.")
+
+
+async def test_d1_creates_a_card_and_the_form_says_why_not(browser: Browser, sandbox_of_all: Playing) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        page, creation = tab.page, tab.page.locator("#create")
+        await page.get_by_text("Or let D1 create a card").click()
+        await creation.get_by_label("Consumer id").fill("nobody")
+        await creation.get_by_label("Account number").fill("")
+        await creation.get_by_role("button", name="Create").click()
+        await expect(creation.locator("#create-number-said")).to_have_text("1 to 64 characters.")
+        await creation.get_by_label("Account number").fill("0004711")
+        await creation.get_by_role("button", name="Create").click()
+        await expect(creation.locator("#create-said")).to_contain_text("(UPSTREAM_NOT_FOUND). D1 has rejected it.")
+        await creation.get_by_label("Consumer id").fill("consumer_1")
+        await creation.get_by_role("button", name="Create").click()
+        await expect(creation.locator("#create-said")).to_contain_text("D1 has created crd_")
+        [made] = re.findall("crd_[a-z2-7]+", await creation.inner_text())
+        await expect(page.locator(f"#card-{made}")).to_contain_text("active")
+        assert [each for each in tab.complaints if "422" not in each] == []
+
+
+async def test_cards_are_renewed_replaced_and_deleted_and_each_form_says_what_is_wrong(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        page, change, said = tab.page, tab.page.locator("#change"), tab.page.locator("#cards-said")
+        await page.get_by_role("button", name="Renew card_2").click()
+        await expect(change.get_by_label("Reason")).to_be_focused()
+        await change.get_by_label("New card id").fill("card 9")
+        await change.get_by_label("Card number").fill("4970109876543210")
+        await change.get_by_role("button", name="Renew").click()
+        await expect(change.locator("#change-new_card_id-said")).to_contain_text("At most 48 letters")
+        await change.get_by_label("New card id").fill("card_9")
+        await change.get_by_role("button", name="Renew").click()
+        await expect(change.locator("#change-expiry-said")).to_contain_text("Both or neither.")
+        assert await violations(page) == []
+        await page.set_viewport_size({"width": 1280, "height": 900})
+        await change.get_by_label("Expiry").fill("12/2033")
+        await change.get_by_role("button", name="Renew").click()
+        await expect(change.locator("#change-said")).to_contain_text("D1 has rejected it.")
+        await change.get_by_label("Card number").fill("")
+        await change.get_by_label("Expiry").fill("")
+        await change.get_by_label("Expiry").press("Enter")
+        await expect(said).to_have_text("card_2 is renewed.")
+        await expect(page.locator("#card-card_9")).to_contain_text("active")
+        await expect(page.locator("#card-card_2")).to_have_count(0)
+        await expect(page.locator("#card-card_9")).not_to_contain_text("asks for its number")
+
+        await page.get_by_role("button", name="Replace card_9").click()
+        await change.get_by_label("Reason").select_option("FRAUD")
+        await change.get_by_label("New card id").fill("card_2")
+        await change.get_by_role("button", name="Replace").click()
+        await expect(said).to_have_text("card_9 is replaced.")
+        await expect(page.locator("#card-card_9")).to_contain_text("replaced")
+        await page.get_by_role("button", name="Delete card_2").click()
+        await page.keyboard.press("Escape")
+        await expect(change).to_be_hidden()
+        await expect(page.get_by_role("button", name="Delete card_2")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await change.get_by_label("Reason").select_option("CLOSED_ACCOUNT")
+        await change.get_by_role("button", name="Delete").click()
+        await expect(page.locator("#card-card_2")).to_contain_text("deleted")
+        assert [each for each in tab.complaints if "422" not in each] == []
 
 
 @pytest.mark.parametrize(

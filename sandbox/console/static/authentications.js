@@ -1,8 +1,8 @@
 /** Authentications through the 3-D Secure server, with the AReq and the ARes as the server got and sent them. */
 
-import { explained } from "./cards.js";
 import { ago, h, show } from "./dom.js";
 import { call, counts, items, only } from "./feed.js";
+import { explained } from "./forms.js";
 
 const MOST = 20;
 const RESULTS = {

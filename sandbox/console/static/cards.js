@@ -2,17 +2,13 @@
 
 import { ago, h, show, table } from "./dom.js";
 import { call, only } from "./feed.js";
+import { expiryOf, explained, read, refuse } from "./forms.js";
+import * as issuing from "./issuing.js";
 
 const form = document.getElementById("register");
-const OUTCOMES = {
-  NOT_SENT: "Nothing was sent to D1.",
-  REJECTED: "D1 has rejected it.",
-  UNKNOWN: "D1 may have done it: look at the card before you try again.",
-};
 const CHANGES = {
   suspend: ["SuspendCard", { reason_code: "USER_DECISION" }],
   resume: ["ResumeCard", { reason_code: "USER_DECISION" }],
-  replace: ["ReplaceCard", { reason_code: "CARD_BROKEN" }],
 };
 const LEVELS = { ACTIVE: "good", SUSPENDED: "warn" };
 const FIELDS = [
@@ -24,21 +20,6 @@ const FIELDS = [
 
 /** The card whose history is shown. */
 let chosen = null;
-
-/** Writes what went wrong, with the reason and the outcome. */
-export function explained(error) {
-  const { reason, outcome, correlationId } = error.answer ?? {};
-  if (reason === undefined) {
-    return error.message;
-  }
-  const named = reason === "UNSPECIFIED" ? error.answer.status : reason;
-  return `${error.message} (${named}). ${OUTCOMES[outcome] ?? OUTCOMES.UNKNOWN} ${correlationId ? `Correlation id ${correlationId}` : ""}`;
-}
-
-function complain(name, text) {
-  document.getElementById(`register-${name}-said`).textContent = text;
-  document.getElementById(`register-${name}`).setAttribute("aria-invalid", text === "" ? "false" : "true");
-}
 
 /** Invents what a new card needs, so that one click registers one. */
 function invent() {
@@ -55,41 +36,30 @@ function invent() {
 
 async function register(event) {
   event.preventDefault();
-  const said = document.getElementById("register-said");
-  said.textContent = "";
-  const fields = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, value.trim()]));
-  for (const [name, pattern, text] of FIELDS) {
-    complain(name, pattern.test(fields[name]) ? "" : text);
-  }
-  const wrong = form.querySelector("[aria-invalid=true]");
-  if (wrong !== null) {
-    wrong.focus();
+  const fields = read(form, FIELDS);
+  if (fields === null) {
     return;
   }
   const { pan, expiry, ...others } = fields;
-  const [month, year] = expiry.split("/").map(Number);
   try {
-    await call("POST", "console/cards/RegisterCard", { ...others, credentials: { pan, expiry: { month, year } } });
+    await call("POST", "console/cards/RegisterCard", { ...others, credentials: { pan, expiry: expiryOf(expiry) } });
     invented = false;
   } catch (error) {
-    said.textContent = explained(error);
-    for (const { field, description } of error.answer?.violations ?? []) {
-      const name = field.startsWith("credentials.expiry") ? "expiry" : field.replace("credentials.", "");
-      if (FIELDS.some(([known]) => known === name)) {
-        complain(name, description);
-      }
-    }
+    refuse(form, error);
   }
 }
 
 async function change(cardId, action) {
   const said = document.getElementById("cards-said");
   said.textContent = "";
+  said.classList.remove("done");
   try {
     if (action === "history") {
       const { operations } = await call("GET", `console/cards/${encodeURIComponent(cardId)}/history`);
       chosen = { cardId, operations: operations ?? [] };
       renderHistory();
+    } else if (action in issuing.CHANGES) {
+      issuing.begin(cardId, action);
     } else {
       const [rpc, fields] = CHANGES[action];
       await call("POST", `console/cards/${rpc}`, { card_id: cardId, ...fields });
@@ -121,6 +91,7 @@ let invented = false;
 
 export function start() {
   form.addEventListener("submit", register);
+  issuing.start();
   document.getElementById("cards").addEventListener("click", (event) => {
     const button = event.target.closest("button[data-action]");
     if (button !== null) {
@@ -147,7 +118,7 @@ export function render() {
       h("td", { class: "actions" },
         card.state === "ACTIVE" ? button(id, "suspend", "Suspend") : null,
         card.state === "SUSPENDED" ? button(id, "resume", "Resume") : null,
-        isOver ? null : button(id, "replace", "Replace"),
+        ...(isOver ? [] : [button(id, "renew", "Renew"), button(id, "replace", "Replace"), button(id, "delete", "Delete")]),
         button(id, "history", "History")),
     );
   });
