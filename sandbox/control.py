@@ -121,7 +121,7 @@ class Control:
     async def _index(self, request: web.Request) -> web.Response:
         # Browsers ask for HTML by name, programs do not.
         wants_page = "text/html" in request.headers.get("Accept", "")
-        return self.console.page() if wants_page else await self._describe(request)
+        return self.console.page(request) if wants_page else await self._describe(request)
 
     async def _describe(self, _: web.Request) -> web.Response:
         variants = [variant.value for variant in Variant]

@@ -11,6 +11,7 @@ from sandbox.common.faults import Faults
 from sandbox.common.pki import Pki, kept_pki, make_pki
 from sandbox.common.server import HOST, serve
 from sandbox.common.state import MemoryState, State
+from sandbox.common.tls import browser_context
 from sandbox.console.console import Console
 from sandbox.control import Control
 from sandbox.d1.acs.authenticators import Authenticators
@@ -166,7 +167,7 @@ class Sandbox:
             phones=d1.phones,
             background=d1.background,
             issuer=issuer,
-            console=Console(d1, threeds, issuer, faults, clock),
+            console=Console(d1, threeds, issuer, faults, browser_context(pki.server_ca), clock),
         )
 
     def set_edge(self, url: str, *others: str) -> None:

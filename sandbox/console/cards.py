@@ -1,6 +1,6 @@
 """Changes cards for the console, with calls to the gateway as any service makes them."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -18,7 +18,7 @@ from issuer.threeds.v1.history_pb2 import ListThreeDSOperationsRequest
 from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from sandbox.common.fields import MalformedBodyError, json_object
 
-__all__ = ["CardCalls", "answered"]
+__all__ = ["CardCalls", "answered", "explained"]
 
 _CALL_SECONDS: Final = 10.0
 _MOST_OPERATIONS: Final = 20
@@ -70,10 +70,11 @@ async def answered(call: Awaitable[Message]) -> web.Response:
     try:
         return web.json_response(MessageToDict(await call, preserving_proto_field_name=True))
     except grpc.aio.AioRpcError as error:
-        return web.json_response(_explained(error), status=_NOT_DONE)
+        return web.json_response(explained(error), status=_NOT_DONE)
 
 
-def _explained(error: grpc.aio.AioRpcError) -> Mapping[str, Any]:
+def explained(error: grpc.aio.AioRpcError) -> dict[str, Any]:
+    """Return why a call to the gateway failed, as a JSON object."""
     detail, wrong = ErrorDetail(), BadRequest()
     # The stubs exclude asyncio errors, but the function reads them just as well.
     status = rpc_status.from_call(cast("grpc.Call", error))

@@ -1,6 +1,7 @@
 """The console as a whole: serves the page and its feed, and follows the sandbox while a page is open."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -14,6 +15,7 @@ from sandbox.common.answers import Answering
 from sandbox.common.faults import Faults
 from sandbox.console.authentications import AuthenticationCalls
 from sandbox.console.cards import CardCalls
+from sandbox.console.challenges import ChallengePages, forms_of
 from sandbox.console.feed import Feed
 from sandbox.console.gateway import Gateway, GatewayFollower
 from sandbox.console.recorder import Recorder
@@ -26,15 +28,16 @@ __all__ = ["Console"]
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    "form-action {forms}; frame-src {forms}; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         hdrs.CACHE_CONTROL: "no-store",
-        "Content-Security-Policy": _POLICY,
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
-        "Referrer-Policy": "no-referrer",
+        # With none at all, browsers send forms with no origin either.
+        "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
     }
@@ -57,7 +60,15 @@ _MOST_TRANSACTIONS: Final = 50
 class Console:
     """The console of a sandbox. While no page is open, it only notes what happened last."""
 
-    def __init__(self, d1: D1, threeds: ThreeDS, issuer: Answering, faults: Faults, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        d1: D1,
+        threeds: ThreeDS,
+        issuer: Answering,
+        faults: Faults,
+        browser_tls: ssl.SSLContext,
+        clock: Callable[[], float],
+    ) -> None:
         """Note what happens from now on.
 
         Args:
@@ -65,6 +76,7 @@ class Console:
             threeds: The simulator of the 3-D Secure server.
             issuer: The sandbox's own handler.
             faults: The faults on demand.
+            browser_tls: Trusts the certificates of the simulators' pages.
             clock: Returns the time, in seconds since 1970 (UTC).
         """
         self._store = d1.store
@@ -73,6 +85,7 @@ class Console:
         self._faults = faults
         self._clock = clock
         self._feed = Feed()
+        self._challenges = ChallengePages(self._feed, threeds.url, browser_tls, clock)
         self._follower: GatewayFollower | None = None
         self._calls: tuple[CardCalls, AuthenticationCalls] | None = None
         self._pages = 0
@@ -102,11 +115,12 @@ class Console:
             web.post("/console/cards/{rpc}", self._change_card),
             web.post("/console/authentications", self._authenticate),
             web.get("/console/{name}", self._serve_file),
+            *self._challenges.routes(self._challenge_result),
         ]
 
-    def page(self) -> web.Response:
+    def page(self, request: web.Request) -> web.Response:
         """Return the page."""
-        return self._file(_PAGE)
+        return self._file(request, _PAGE)
 
     async def _change_card(self, request: web.Request) -> web.Response:
         cards, _ = self._called()
@@ -120,6 +134,10 @@ class Console:
         _, authentications = self._called()
         return await authentications.start(request)
 
+    async def _challenge_result(self, trans_id: str) -> Mapping[str, Any]:
+        _, authentications = self._called()
+        return await authentications.result(trans_id)
+
     def _called(self) -> tuple[CardCalls, AuthenticationCalls]:
         if self._calls is None:
             raise web.HTTPServiceUnavailable(reason="the sandbox has no gateway")
@@ -129,16 +147,16 @@ class Console:
         name = request.match_info["name"]
         if name not in self._files:
             raise web.HTTPNotFound
-        return self._file(name)
+        return self._file(request, name)
 
-    def _file(self, name: str) -> web.Response:
+    def _file(self, request: web.Request, name: str) -> web.Response:
         kind = _TYPES[name[name.rindex(".") :]]
-        return web.Response(body=self._files[name], content_type=kind, charset="utf-8", headers=_HEADERS)
+        return web.Response(body=self._files[name], content_type=kind, charset="utf-8", headers=_headers(request))
 
     async def _serve_feed(self, request: web.Request) -> web.StreamResponse:
         known = request.headers.get("Last-Event-ID") or request.query.get("after", "")
         position = self._feed.position(known)
-        response = web.StreamResponse(headers={**_HEADERS, hdrs.CONTENT_TYPE: "text/event-stream"})
+        response = web.StreamResponse(headers={**_headers(request), hdrs.CONTENT_TYPE: "text/event-stream"})
         await response.prepare(request)
         async with self._attended():
             # A page that closes ends its connection: the next write then fails, and that is how one leaves.
@@ -197,6 +215,10 @@ class Console:
                     shown[topic] = item
                     self._feed.put(topic, topic, partial(dict, item))
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _headers(request: web.Request) -> Mapping[str, str]:
+    return {**_HEADERS, "Content-Security-Policy": _POLICY.format(forms=forms_of(request.host))}
 
 
 def _cards(store: CardStore) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from sandbox.d1.callbacks.edge_client import Exchange
 from sandbox.d1.simulator import D1
 from sandbox.threeds.simulator import ThreeDS
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "masked"]
 
 _MOST_PURCHASES: Final = 200
 _MASK: Final = "••••"
@@ -60,7 +60,7 @@ class Recorder:
         self._feed.put("sms", str(next(self._numbers)), partial(shown_sms, message))
 
     def _authentication(self, areq: Mapping[str, Any], ares: Mapping[str, Any]) -> None:
-        shown = {"at": self._clock(), "areq": _masked(areq), "ares": _masked(ares)}
+        shown = {"at": self._clock(), "areq": masked(areq), "ares": masked(ares)}
         self._feed.put("authentications", str(next(self._numbers)), partial(dict, shown))
 
     def _put_once(self, topic: str, what: Exchange | Answer) -> None:
@@ -68,7 +68,7 @@ class Recorder:
         self._feed.put(topic, f"{topic}-{id(what)}-{what.began}", partial(asdict, what))
 
 
-def _masked(message: Mapping[str, Any]) -> dict[str, Any]:
+def masked(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a message of EMV 3DS without what only its parties may know."""
     shown = {name: _MASK if name in _SECRET else value for name, value in message.items()}
     pan = message.get("acctNumber")

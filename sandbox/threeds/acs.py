@@ -18,7 +18,14 @@ from sandbox.threeds.store import Transactions
 from sandbox.threeds.transaction import FAILED, PASSED, Authentication, Phase, Transaction, Verdict
 from sandbox.threeds.validation import Scene, validate
 
-__all__ = ["AcsEndpoints"]
+__all__ = ["PAGE_STYLE", "AcsEndpoints"]
+
+PAGE_STYLE = (
+    ":root{color-scheme:light dark;font:15px/1.45 system-ui,sans-serif}"
+    "body{margin:0;padding:1rem}h1{font-size:1.05rem;margin:0 0 .5rem}p{margin:0 0 .75rem}form{display:flex;gap:.5rem}"
+    "button{font:inherit;min-height:2.25rem;padding:.3rem .9rem}"
+)
+"""The style of every page, as it is in the page."""
 
 _Form: TypeAlias = Mapping[str, Any]
 
@@ -71,9 +78,8 @@ class AcsEndpoints:
         if verdict is not None:
             return self._end(transaction, of, verdict)
         self._transactions.ask(transaction)
-        return _decision_page(
-            Path.DECISION, {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
-        )
+        ids = {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
+        return _decision_page(Path.DECISION, ids, transaction.pan[-4:])
 
     async def _decide(self, form: _Form) -> str:
         transaction, of = self._awaiting(form, Phase.ASKING)
@@ -136,13 +142,14 @@ def _post_page(url: str, fields: Mapping[str, str]) -> str:
     return _document("One moment", f"{_form(url, fields, without_script)}<script>document.forms[0].submit()</script>")
 
 
-def _decision_page(url: str, fields: Mapping[str, str]) -> str:
+def _decision_page(url: str, fields: Mapping[str, str], last_digits: str) -> str:
     """Return a page that offers to pass or to fail, and posts the choice as ``decision``."""
     buttons = "".join(
         f'<button type="submit" name="decision" value="{value}">{text}</button>'
         for value, text in (("pass", "Confirm"), ("fail", "Refuse"))
     )
-    return _document("Confirm this payment", _form(url, fields, buttons))
+    asks = f"<p>Your bank asks whether you pay with your card that ends in {escape(last_digits)}.</p>"
+    return _document("Confirm this payment", asks + _form(url, fields, buttons))
 
 
 def _empty_page() -> str:
@@ -165,5 +172,5 @@ def _form(url: str, fields: Mapping[str, str], buttons: str) -> str:
 def _document(title: str, body: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title></head><body><h1>{title}</h1>{body}</body></html>"
+        f"<title>{title}</title><style>{PAGE_STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>"
     )

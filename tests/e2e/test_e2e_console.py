@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -288,6 +289,39 @@ async def test_cards_are_renewed_replaced_and_deleted_and_each_form_says_what_is
         await change.get_by_role("button", name="Delete").click()
         await expect(page.locator("#card-card_2")).to_contain_text("deleted")
         assert [each for each in tab.complaints if "422" not in each] == []
+
+
+@pytest.mark.parametrize(("choice", "ends"), [("Confirm", "authenticated"), ("Refuse", "not authenticated")])
+async def test_a_cardholder_decides_on_the_acss_own_page_and_the_gateway_has_the_result(
+    choice: str, ends: str, browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        page, shown = tab.page, tab.page.locator("#authentications .authentication").first
+        posts: list[str] = []
+        page.on("request", lambda request: posts.append(f"{request.method} {urlsplit(request.url).path}"))
+        await page.get_by_label("How it goes").select_option("challenge")
+        await page.get_by_role("button", name="Authenticate").click()
+        frame = page.frame_locator("#challenges iframe")
+        await expect(frame.get_by_text("your card that ends in 0172")).to_be_visible()
+        await expect(shown).to_contain_text("challenge")
+        assert await violations(page) == []
+        await frame.get_by_role("button", name=choice).press("Enter")
+        await frame.get_by_role("button", name="Continue").click()
+        await expect(frame.get_by_role("heading")).to_have_text("Back at the shop")
+
+        await expect(shown.locator(".state")).to_have_text(ends)
+        await shown.get_by_text("CRes and GetChallengeResult").click()
+        status = "Y" if ends == "authenticated" else "N"
+        cres, result = shown.locator("details[open] pre").first, shown.locator("details[open] pre").last
+        await expect(cres).to_contain_text(f'"transStatus": "{status}"')
+        await expect(result).to_contain_text(f'"transStatus": "TRANS_STATUS_{ends.upper().replace(" ", "_")}"')
+        await expect(result).to_contain_text(re.compile('"authenticationValue": "••••"' if status == "Y" else "Reason"))
+        paths = ["console/authentications", "acs/challenge", "acs/decision", "console/challenges/return"]
+        assert [each for each in posts if each.startswith("POST")] == [f"POST /{path}" for path in paths]
+        await page.get_by_role("button", name="Close").click()
+        await expect(page.locator("#challenges iframe")).to_have_count(0)
+        # It tried to post by itself; a browser without scripts asks.
+        assert all("Blocked script execution" in each for each in tab.complaints), tab.complaints
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 /** Authentications through the 3-D Secure server, with the AReq and the ARes as the server got and sent them. */
 
+import * as challenge from "./challenge.js";
 import { ago, h, show } from "./dom.js";
-import { call, counts, items, only } from "./feed.js";
+import { call, counts, items, only, topics } from "./feed.js";
 import { explained } from "./forms.js";
 
 const MOST = 20;
@@ -31,7 +32,7 @@ async function attempt(work) {
 export function start() {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    attempt(() => call("POST", "console/authentications", Object.fromEntries(new FormData(form))));
+    attempt(async () => challenge.open(await call("POST", "console/authentications", Object.fromEntries(new FormData(form)))));
   });
   document.getElementById("authentications").addEventListener("click", (event) => {
     const button = event.target.closest("button[data-decision]");
@@ -44,8 +45,16 @@ export function start() {
 
 const message = (name, content) => h("div", {}, h("h3", {}, name), h("pre", {}, JSON.stringify(content, null, 2)));
 
+/** What the browser brought back from a challenge that this page showed, and what the gateway says of it. */
+function returned(end) {
+  return h("details", {},
+    h("summary", {}, "CRes and GetChallengeResult"),
+    h("div", { class: "messages" }, message("CRes", end.cres), message("GetChallengeResult", end.result)));
+}
+
 function entry(each, transactions) {
   const id = each.areq.threeDSServerTransID;
+  const end = topics.get("challenges")?.get(id);
   const transaction = transactions[id];
   const result = transaction?.transStatus ?? each.ares.transStatus;
   const [word, level] = RESULTS[result] ?? [each.ares.errorDescription ?? "refused", "bad"];
@@ -58,7 +67,8 @@ function entry(each, transactions) {
       transaction?.awaitsDecision ? [decide("pass", "Pass"), decide("fail", "Fail")] : null),
     h("details", {},
       h("summary", {}, "AReq and ", each.ares.messageType ?? "answer"),
-      h("div", { class: "messages" }, message("AReq", each.areq), message(each.ares.messageType ?? "Answer", each.ares))));
+      h("div", { class: "messages" }, message("AReq", each.areq), message(each.ares.messageType ?? "Answer", each.ares))),
+    end === undefined ? null : returned(end));
 }
 
 export function render() {

@@ -21,7 +21,7 @@ const SHOWN = [
   [renderGateway, ["gateway"]],
   [shop.render, ["cards"]],
   [cards.render, ["cards"]],
-  [authentications.render, ["authentications", "transactions"]],
+  [authentications.render, ["authentications", "challenges", "transactions"]],
   [faults.render, ["faults"]],
   [log.render, ["log"]],
   [phone.render, ["purchases", "sms"]],

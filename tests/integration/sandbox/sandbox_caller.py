@@ -120,3 +120,8 @@ class Caller:
         url = f"{self.sandbox.control_url}/sandbox/{path}"
         async with self.session.request(method, url, json=body) as response:
             return Response(response.status, await response.text())
+
+    async def post_form(self, path: str, form: Mapping[str, str]) -> Response:
+        """Post a form as a browser does, to the console."""
+        async with self.session.post(f"{self.sandbox.control_url}{path}", data=form) as response:
+            return Response(response.status, await response.text())

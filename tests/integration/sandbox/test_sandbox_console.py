@@ -9,11 +9,15 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from yarl import URL
 
+from sandbox.common.faults import Drop, Fault
 from sandbox.common.gateway_log import begin_log, earlier_log, keep_log
+from sandbox.common.tls import browser_context
 from sandbox.console.feed import Feed
 from sandbox.console.gateway import Gateway, GatewayFollower
 from sandbox.d1.acs.purchase import Flow
+from sandbox.threeds.encoding import encode
 from tests.integration.sandbox.sandbox_caller import Caller
 from tests.integration.sandbox.sandbox_edge import buy, until
 
@@ -108,6 +112,56 @@ async def test_the_feed_has_otps_for_the_phone_alone_and_no_card_number(caller: 
     assert purchase.purchase_id in rest
     assert message.otp not in rest
     assert purchase.card.details.credentials.pan not in b"".join(begins).decode()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_the_acss_page_passes_unchanged_without_scripts_and_its_forms_go_nowhere_else(
+    caller: Caller, host: str
+) -> None:
+    sandbox = caller.sandbox
+    control = f"http://{host}:{URL(sandbox.control_url).port}"
+    form = {"creq": encode({"messageType": "CReq"}, padded=False)}
+    connector = aiohttp.TCPConnector(ssl=browser_context(sandbox.pki.server_ca))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        async with session.post(f"{sandbox.threeds_url}/acs/challenge", data=form) as response:
+            page = response.status, await response.text()
+        headers = {"Origin": control}
+        async with session.post(f"{control}/acs/challenge", data=form, headers=headers) as response:
+            assert (response.status, await response.text()) == page
+            directives = response.headers["Content-Security-Policy"].split("; ")
+        for origin in ("null", "https://shop.example", "http://127.0.0.1:1"):
+            for path in ("acs/challenge", "acs/decision", "console/challenges/return"):
+                async with session.post(f"{control}/{path}", data=form, headers={"Origin": origin}) as response:
+                    assert response.status == 403
+    policy = {name: values for name, *values in map(str.split, directives)}
+    assert policy["default-src"] == ["'none'"]
+    assert "script-src" not in policy
+    assert policy["sandbox"] == ["allow-forms", "allow-same-origin"]
+    assert policy["frame-ancestors"] == [control]
+    paths = ("acs/challenge", "acs/decision", "console/challenges/return")
+    assert policy["form-action"] == [f"{control}/{path}" for path in paths]
+
+
+async def test_an_acs_that_breaks_the_connection_is_told_on_the_page(caller: Caller) -> None:
+    caller.sandbox.faults.add(Fault("challenge", drop=Drop.BEFORE))
+    answer = await caller.post_form("/acs/challenge", {"creq": "x"})
+    assert (answer.status, "does not answer" in answer.text) == (502, True)
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({}, 400),
+        ({"cres": "?"}, 400),
+        ({"cres": encode({"transStatus": "Y"}, padded=True)}, 400),
+        ({"cres": encode({"transStatus": "<b>", "threeDSServerTransID": "1"}, padded=True)}, 503),
+    ],
+)
+async def test_a_cres_that_is_none_is_refused_and_none_is_believed_without_the_gateway(
+    caller: Caller, form: dict[str, str], status: int
+) -> None:
+    answer = await caller.post_form("/console/challenges/return", form)
+    assert (answer.status, "<b>" in answer.text) == (status, False)
 
 
 async def test_browsers_get_the_page_and_programs_the_list(caller: Caller) -> None:
