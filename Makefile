@@ -67,11 +67,14 @@ pictures: $(INSTALLED) ## docs/images: the operators' page and the sandbox's con
 	python -m tools.operators_page_pictures
 	python -m tools.console_pictures
 
-pins: $(INSTALLED) ## renew both lists of pinned packages
-	uv pip compile pyproject.toml $(PIN) --output-file requirements.txt
-	uv pip compile pyproject.toml --group dev $(PIN) --output-file requirements-dev.txt
+pins: $(INSTALLED) ## renew the lists of pinned packages
+	uv pip compile pyproject.toml --group dev $(PIN) --upgrade --output-file requirements-dev.txt
+	uv pip compile pyproject.toml --all-extras $(PIN) $(SAME) --output-file requirements.txt
+	uv pip compile --group build $(PIN) $(SAME) --output-file requirements-build.txt
+	uv pip compile clients/python/pyproject.toml --extra cli $(PIN) $(SAME) --output-file clients/python/requirements.txt
 
-PIN := --upgrade --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+SAME := --upgrade --constraint requirements-dev.txt
+PIN := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
   --no-emit-package d1-gateway-contracts
 
 $(INSTALLED): requirements-dev.txt pyproject.toml gen/pyproject.toml clients/python/pyproject.toml
