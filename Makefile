@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release-contracts format pictures pins clean
+.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release release-contracts audit format pictures pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -54,6 +54,14 @@ generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto
 
 contracts: $(INSTALLED) ## dist/contracts and an archive of it: for callers in any language
 	python tools/contracts.py distribute
+
+release: $(INSTALLED) ## everything that a release consists of, into dist: the same bytes from the same commit
+	python tools/release.py
+
+audit: $(INSTALLED) ## whether what is pinned has known vulnerabilities; fails too where no database of them answers
+	pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(AUDITED:%=--requirement %)
+
+AUDITED := requirements.txt clients/python/requirements.txt requirements-build.txt
 
 release-contracts: $(INSTALLED) ## make the present contracts the ones later ones may not break
 	python tools/contracts.py release

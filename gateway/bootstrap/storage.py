@@ -89,7 +89,7 @@ def _check_shared(settings: Settings, named: NatsSettings) -> None:
     try:
         from gateway.bootstrap.nats import check_shared  # noqa: PLC0415  the extra is optional
     except ModuleNotFoundError as error:
-        raise SettingsError([f"nats: {error.name} is not installed: pip install 'd1-gateway[nats]'"]) from error
+        raise SettingsError([f"nats: {error.name} is not installed; install the extra nats"]) from error
     check_shared(settings, named)
 
 

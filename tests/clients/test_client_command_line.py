@@ -55,7 +55,7 @@ def test_the_command_line_imports_nothing_of_the_gateway() -> None:
 def test_without_the_extra_one_line_says_how_to_install_it(missing: str) -> None:
     ran = _run(_WITHOUT, missing)
 
-    hint = "d1-gateway-client: the command line needs an extra: pip install 'd1-gateway-client[cli]'\n"
+    hint = "d1-gateway-client: the command line needs rich, typer and protobuf: install the extra, cli\n"
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "222", 3 * hint)
 
 

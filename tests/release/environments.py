@@ -19,6 +19,8 @@ __all__ = [
     "install",
     "new_environment",
     "projects",
+    "run",
+    "tool",
 ]
 
 _ROOT = Path(__file__).parents[2]
@@ -73,13 +75,13 @@ class Environment:
 
     def run(self, command: str, *arguments: str | Path) -> str:
         """Run a command that the environment has; return what it printed. A failure is raised with all its output."""
-        return _run(self.folder / "bin" / command, *arguments, cwd=self.work)
+        return run(self.folder / "bin" / command, *arguments, cwd=self.work)
 
 
 def build_wheels(folder: Path) -> Mapping[str, Path]:
     """Build the wheel of every distribution, with the pinned build tool; return them by the distributions' names."""
     for project in projects():
-        _run(_TOOLS / "uv", "build", "--wheel", "--no-build-isolation", "--out-dir", folder, project)
+        run(tool("uv"), "build", "--wheel", "--no-build-isolation", "--out-dir", folder, project)
     return {wheel.name.partition("-")[0].replace("_", "-"): wheel for wheel in folder.glob("*.whl")}
 
 
@@ -87,7 +89,7 @@ def new_environment(python: Path, folder: Path) -> Environment:
     """Make a new environment, with nothing in it."""
     environment = Environment(folder / "environment", folder / "work")
     environment.work.mkdir()
-    _run(_TOOLS / "uv", "venv", "--quiet", "--python", python, environment.folder)
+    run(tool("uv"), "venv", "--quiet", "--python", python, environment.folder)
     return environment
 
 
@@ -100,10 +102,16 @@ def install(environment: Environment, *requirements: str | Path) -> None:
     # The certificates that pip would trust: uv brings its own.
     install = "pip", "install", "--quiet", "--system-certs", "--python", environment.python
     pins = "--constraint", _ROOT / "requirements-dev.txt"
-    _run(_TOOLS / "uv", *install, *pins, *requirements)
+    run(tool("uv"), *install, *pins, *requirements)
 
 
-def _run(program: Path, *arguments: str | Path, cwd: Path | None = None) -> str:
+def tool(name: str) -> Path:
+    """Return a command of this environment."""
+    return _TOOLS / name
+
+
+def run(program: Path, *arguments: str | Path, cwd: Path | None = None) -> str:
+    """Run a command; return what it printed. A failure is raised with all its output."""
     # Nothing of this environment, so that neither its packages nor its commands are found.
     kept = {name: os.environ[name] for name in os.environ if not name.startswith(("D1_", "PYTHON", "VIRTUAL_ENV"))}
     path = f"{program.parent}:/usr/bin:/bin"

@@ -16,7 +16,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _EXTRA:
             raise
-        sys.stderr.write("d1-gateway-client: the command line needs an extra: pip install 'd1-gateway-client[cli]'\n")
+        sys.stderr.write("d1-gateway-client: the command line needs rich, typer and protobuf: install the extra, cli\n")
         sys.exit(_UNUSABLE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
