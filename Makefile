@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release release-contracts audit format pictures pins clean
+.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release release-contracts image audit format pictures pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
@@ -40,6 +40,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	python tools/contracts.py check
 	python tools/settings_reference.py check
 	python tools/d1_assumptions.py check
+	hadolint Containerfile
 
 bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; less than 20 minutes
 	python -m bench
@@ -57,6 +58,10 @@ contracts: $(INSTALLED) ## dist/contracts and an archive of it: for callers in a
 
 release: $(INSTALLED) ## everything that a release consists of, into dist: the same bytes from the same commit
 	python tools/release.py
+
+image: $(INSTALLED) ## the images of gateway and sandbox, started; as root, with Debian's buildah, runc and mmdebstrap
+	tools/image.sh $(BASE)
+	python tools/image_trial.py
 
 audit: $(INSTALLED) ## whether what is pinned has known vulnerabilities; fails too where no database of them answers
 	pip-audit --strict --require-hashes --disable-pip --progress-spinner off $(AUDITED:%=--requirement %)
