@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 from gateway import bootstrap
+from gateway.aio import service_manager
 from gateway.aio.signals import release
 from gateway.bootstrap import logging as logs
 from gateway.logging.interpreter import log_instead_of_printing
@@ -83,7 +84,7 @@ def _handle_signals(stop: Callable[[], None]) -> None:
 
 
 async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event) -> None:
-    async with bootstrap.running(settings) as addresses:
+    async with service_manager.watched(), bootstrap.running(settings) as addresses:
         # So do the objects created at the start.
         gc.freeze()
         _log.info(
@@ -95,4 +96,6 @@ async def _run(settings: Settings, ready: asyncio.Event, stopped: asyncio.Event)
             commit=COMMIT,
         )
         ready.set()
+        service_manager.notify(service_manager.READY)
         await stopped.wait()
+        service_manager.notify(service_manager.STOPPING)
