@@ -177,6 +177,21 @@ async def test_a_client_finds_its_gateway_again(pki: Pki) -> None:
     assert (len(first.calls), len(second.calls)) == (2, 2)
 
 
+async def test_calls_go_to_every_gateway_of_a_name_and_to_the_others_when_one_leaves(pki: Pki) -> None:
+    async with scripted(pki) as stays:
+        async with scripted(pki) as leaves:
+            both = f"ipv4:{stays.address},{leaves.address}"
+            made = AsyncGatewayClient(options_for(both, pki, server_name="localhost"))
+            async with asyncio.timeout(20):
+                while not (stays.calls and leaves.calls):
+                    await made.cards.create_card(CREATE)
+        before = len(stays.calls)
+        for _ in range(4):
+            await made.cards.create_card(CREATE)
+        await made.aclose()
+        assert len(stays.calls) == before + 4
+
+
 async def test_a_change_that_was_cut_off_is_not_repeated(stand_in: Scripted, *, blocking: bool) -> None:
     async with Link.to(stand_in.address) as link:
 

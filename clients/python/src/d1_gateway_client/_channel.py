@@ -27,6 +27,8 @@ def settings(options: Options) -> Sequence[tuple[str, int | str]]:
     """Return the arguments of a channel."""
     target_name = [] if options.server_name is None else [("grpc.ssl_target_name_override", options.server_name)]
     return [
+        # By default gRPC uses the first address of a name that answers, and the other gateways get nothing.
+        ("grpc.lb_policy_name", "round_robin"),
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
         # Finds a dead connection before the next call, and under a silent watch.
