@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -47,5 +46,5 @@ def _value(value: object) -> str:
         return '"***"'
     if isinstance(value, datetime):
         return value.isoformat()
-    # JSON strings, numbers and booleans are valid TOML.
-    return orjson.dumps(str(value) if isinstance(value, Path) else value).decode()
+    # JSON strings, numbers, booleans and lists of them are valid TOML; paths and IP networks are strings.
+    return orjson.dumps(value, default=str).decode()

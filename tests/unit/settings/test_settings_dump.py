@@ -12,7 +12,8 @@ SECRET_HASH = "0b" * 32
 
 def test_what_is_printed_can_be_loaded_again_but_for_what_is_masked(files: Files) -> None:
     oauth = f'[edge.oauth]\nclient_id = "d1"\nclient_secret_sha256 = "{SECRET_HASH}"\nsigning_key_file = "{{private}}"'
-    first = files.load(top="drain_grace_seconds = 0.5", edge=f"port = 0\n{oauth}", d1="max_connections = 7")
+    proxy = '[edge.proxy]\nnetworks = ["10.1.2.3/32", "fd00::/8"]'
+    first = files.load(top="drain_grace_seconds = 0.5", edge=f"port = 0\n{oauth}\n{proxy}", d1="max_connections = 7")
 
     printed = effective(first)
 
