@@ -1,20 +1,13 @@
 """Writes or checks docs/settings.md: ``python tools/settings_reference.py write | check``."""
 
-import ast
-import inspect
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
-from gateway import settings
 from gateway.settings import FILE_VARIABLE, Settings
-from gateway.settings.loading import ENVIRONMENT_PREFIX
+from gateway.settings.schema import Schema, reference, schema, variable
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "settings.md"
@@ -25,44 +18,54 @@ _INTRODUCTION = f"""\
 Generated from `gateway/settings`; `make generate` updates this page.
 
 Settings come from a TOML file and from environment variables, which take precedence. The option `--config` or the
-variable `{FILE_VARIABLE}` names the file. Lists and tables in a variable are JSON. Unknown settings are
-rejected. `d1-gateway config check` validates the settings and prints them with their defaults; secrets are masked.
+variable `{FILE_VARIABLE}` names the file. Unknown settings are rejected, with the one that was probably meant.
+
+- `d1-gateway config init --shape embedded|cluster|behind-proxy FILE` writes a commented file to begin with.
+- `d1-gateway config check` validates the settings and prints them with their defaults; secrets are masked.
+- `d1-gateway config schema` prints the JSON Schema of the file, for editors that check while you type.
 
 A *file* must exist and be readable. A *private file* must belong to the gateway's user with mode 0600 or less, or to
 root with mode 0640 or less ([why](keys.md#who-may-read-a-private-file)). A *secret* is never printed or logged. Units
 are part of the names.
+
+## In the file and in the environment
+
+| Type | In the file (TOML) | In an environment variable |
+| --- | --- | --- |
+| string, file, URL, secret | `host = "0.0.0.0"` | `D1_GATEWAY_GRPC__HOST=0.0.0.0`, as it is, without quotes |
+| integer, number | `port = 8443` | `D1_GATEWAY_GRPC__PORT=8443` |
+| boolean | `reuse_port = true` | `D1_GATEWAY_GRPC__REUSE_PORT=true` |
+| list | `networks = ["10.1.2.3/32"]` | `D1_GATEWAY_EDGE__PROXY__NETWORKS=["10.1.2.3/32"]`, in JSON |
+| date and time | `active_from = 2027-03-01T06:00:00Z` | in JSON only, as a string: `"2027-03-01T06:00:00Z"` |
+| table | `[event_log]` and its settings | one for each setting, with two underscores after the table; or the whole \
+table in JSON: `D1_GATEWAY_EVENT_LOG={{"path": "events.db"}}` |
+| tables by id | `[issuers.ISSUER0001]` | the whole of `issuers` in JSON: ids have upper and lower case |
+| unset | leave it out | leave the variable out; an empty one is an empty value |
+
+A variable replaces its setting in the file; where both set parts of a table, the parts are joined. Lists are replaced
+as a whole. An issuer in one variable:
+
+```sh
+export D1_GATEWAY_ISSUERS='{{"ISSUER0001": {{
+  "assertion_keys": [{{"file": "/etc/d1-gateway/assertion.jwk.json", "kid": "assertion-2026"}}],
+  "d1_encryption_keys": [{{"file": "/etc/d1-gateway/d1-encryption.jwk", "kid": "d1-2026"}}]}}}}'
+```
+
+## Outside of tables
 """
 _NOUNS = {"password": "secret", "date-time": "date and time"}
 _KEYS = {"aggregators": "aggregator id", "clients": "issuer id", "issuers": "issuer id"}
 """What the tables of a mapping are named after."""
-_Schema = Mapping[str, Any]
 
 
 def render() -> str:
     """Return the reference as Markdown."""
-    schema = Settings.model_json_schema()
-    for name, definition in {Settings.__name__: schema, **schema["$defs"]}.items():
-        for key, meaning in _meanings(getattr(settings, name)).items():
-            definition["properties"][key]["description"] = meaning
-    return _INTRODUCTION + "\n".join(_sections(schema, schema["$defs"])) + "\n"
+    document = schema(Settings)
+    return _INTRODUCTION + "\n".join(_sections(document, document["$defs"])) + "\n"
 
 
-def _meanings(table: type[BaseModel]) -> dict[str, str]:
-    """Return the docstring of each setting of a table, by key."""
-    # Pydantic's `use_attribute_docstrings` would parse the sources at each start of the gateway.
-    meanings = {}
-    for part in reversed(table.__mro__):
-        source = inspect.getsource(part) if part.__module__.startswith(settings.__name__) else ""
-        for definition in ast.parse(source).body:
-            for pair in pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
-                match pair:
-                    case ast.AnnAssign(target=ast.Name(key)), ast.Expr(ast.Constant(str(meaning))):
-                        meanings[key] = meaning
-    return meanings
-
-
-def _sections(table: _Schema, definitions: _Schema, path: str = "", *, has_variables: bool = True) -> Iterator[str]:
-    nested = {key: field for key, field in table["properties"].items() if _reference(field)}
+def _sections(table: Schema, definitions: Schema, path: str = "", *, has_variables: bool = True) -> Iterator[str]:
+    nested = {key: field for key, field in table["properties"].items() if reference(field)}
     plain = {key: field for key, field in table["properties"].items() if key not in nested}
     if plain:
         yield from _rows(plain, set(table.get("required", ())), path, has_variables=has_variables)
@@ -70,7 +73,7 @@ def _sections(table: _Schema, definitions: _Schema, path: str = "", *, has_varia
         place = f"{path}.{key}" if path else key
         is_list, is_mapping = "items" in field, "additionalProperties" in field
         place += f".<{_KEYS[key]}>" if is_mapping else ""
-        definition = definitions[_reference(field).rpartition("/")[2]]
+        definition = definitions[reference(field)]
         yield f"\n## `{f'[[{place}]]' if is_list else f'[{place}]'}`\n"
         yield textwrap.fill(_text(field) + _obligation(key, field, table), 120)
         if is_mapping:
@@ -80,12 +83,13 @@ def _sections(table: _Schema, definitions: _Schema, path: str = "", *, has_varia
         )
 
 
-def _rows(fields: _Schema, required: set[str], path: str, *, has_variables: bool) -> Iterator[str]:
+def _rows(fields: Schema, required: set[str], path: str, *, has_variables: bool) -> Iterator[str]:
     headings = ["Setting", "Type", "Default", *(["Environment variable"] if has_variables else []), "Meaning"]
     yield f"\n{_row(headings)}\n{_row(['---'] * len(headings))}"
     for key, field in fields.items():
         default = "required" if key in required else _default(field["default"])
-        variable = [f"`{_variable(path, key)}`"] if has_variables else []
+        as_json = " (JSON)" if field.get("type") == "array" else ""
+        variable = [f"`{_variable(path, key)}`{as_json}"] if has_variables else []
         yield _row([f"`{key}`", _type(field), default, *variable, _text(field)])
 
 
@@ -94,14 +98,14 @@ def _row(cells: list[str]) -> str:
 
 
 def _variable(path: str, key: str) -> str:
-    return ENVIRONMENT_PREFIX + "__".join([*path.split("."), key] if path else [key]).upper()
+    return variable([*path.split("."), key] if path else [key])
 
 
-def _text(field: _Schema) -> str:
-    return " ".join(field["description"].split())
+def _text(field: Schema) -> str:
+    return str(field["description"])
 
 
-def _obligation(key: str, field: _Schema, table: _Schema) -> str:
+def _obligation(key: str, field: Schema, table: Schema) -> str:
     if key in table.get("required", ()):
         return " Required."
     return " Optional." if field.get("default", ...) is None else ""
@@ -111,15 +115,7 @@ def _default(value: object) -> str:
     return "unset" if value is None else f"`{json.dumps(value)}`"
 
 
-def _reference(field: _Schema) -> str:
-    """Return the reference to the table of a field, alone, in a list or by key; empty for a plain value."""
-    for part in (field, *field.get("anyOf", ()), field.get("items", {}), field.get("additionalProperties", {})):
-        if isinstance(part, Mapping) and "$ref" in part:
-            return str(part["$ref"])
-    return ""
-
-
-def _type(field: _Schema) -> str:
+def _type(field: Schema) -> str:
     if "anyOf" in field:
         return " or ".join(_type(part) for part in field["anyOf"] if part["type"] != "null")
     if "enum" in field:
@@ -131,7 +127,7 @@ def _type(field: _Schema) -> str:
     return _noun(field) + _length(field)
 
 
-def _noun(field: _Schema) -> str:
+def _noun(field: Schema) -> str:
     noun: str = field.get("format", field["type"])
     return _NOUNS.get(noun, noun)
 
@@ -141,7 +137,7 @@ def _choice(values: list[object]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def _range(field: _Schema) -> str:
+def _range(field: Schema) -> str:
     least, most = field.get("minimum"), field.get("maximum")
     if least is not None and most is not None:
         return f" from {least} to {most}"
@@ -150,7 +146,7 @@ def _range(field: _Schema) -> str:
     return "" if least is None else f", at least {least}"
 
 
-def _length(field: _Schema) -> str:
+def _length(field: Schema) -> str:
     least, most = field.get("minLength"), field.get("maxLength")
     limits = {
         (True, True): f", {least} to {most} characters",

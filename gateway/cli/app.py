@@ -1,4 +1,4 @@
-"""The commands: ``d1-gateway demo | sandbox | serve | config check | d1 check | keys | log``.
+"""The commands: ``d1-gateway demo | sandbox | serve | config | d1 check | keys | log``.
 
 The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """
@@ -13,10 +13,9 @@ import typer
 from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
-from gateway.cli import d1, event_log, keys
-from gateway.cli.output import FAILED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings, report
+from gateway.cli import config, d1, event_log, keys
+from gateway.cli.output import FAILED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings
 from gateway.settings import SettingsError
-from gateway.settings.dump import effective
 from gateway.version import described
 
 __all__ = ["app"]
@@ -26,8 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-config = typer.Typer(help="Inspect the configuration.", no_args_is_help=True)
-app.add_typer(config, name="config")
+app.add_typer(config.app, name="config")
 app.add_typer(d1.app, name="d1")
 app.add_typer(keys.app, name="keys")
 app.add_typer(event_log.app, name="log")
@@ -66,21 +64,6 @@ def serve(config_file: ConfigFile = None) -> None:
         raise failed(UNUSABLE, *error.mistakes) from error
     except OSError as error:
         raise failed(FAILED, str(error)) from error
-
-
-@config.command("check")
-def config_check(config_file: ConfigFile = None) -> None:
-    """Print the effective settings with secrets masked, or every mistake with its place."""
-    from gateway import bootstrap
-
-    settings = load_settings(config_file)
-    try:
-        warnings = bootstrap.check(settings)
-    except SettingsError as error:
-        raise failed(UNUSABLE, *error.mistakes) from error
-    for warning in warnings:
-        report(f"warning: {warning}")
-    print(effective(settings))  # noqa: T201 (the command's output)
 
 
 @app.command()

@@ -1,11 +1,13 @@
 """Shared by the commands: the settings option, messages on standard error, exit statuses."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
+from gateway.settings.schema import ENVIRONMENT_PREFIX
 
 __all__ = [
     "FAILED",
@@ -25,6 +27,11 @@ UNUSABLE = 2
 SIGNALLED = 128
 """Plus the number of the signal that ended the command, as shells have it."""
 INTERRUPTED = 130
+
+_NO_FILE = (
+    f"no settings file is given: name one with --config FILE or {FILE_VARIABLE}; "
+    "`d1-gateway config init --shape embedded FILE` writes one to begin with"
+)
 
 ConfigFile = Annotated[
     Path | None,
@@ -58,4 +65,8 @@ def load_settings(config_file: Path | None) -> Settings:
     try:
         return load(config_file)
     except SettingsError as error:
-        raise failed(UNUSABLE, *error.mistakes) from error
+        if config_file is not None:
+            raise failed(UNUSABLE, *error.mistakes) from error
+        # Without any setting, what is missing is the file.
+        mistakes = error.mistakes if any(name.startswith(ENVIRONMENT_PREFIX) for name in os.environ) else []
+        raise failed(UNUSABLE, *mistakes, _NO_FILE) from error

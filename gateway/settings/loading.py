@@ -20,13 +20,13 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from gateway.settings.callbacks import CallbackSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
 from gateway.settings.logging import LoggingSettings
+from gateway.settings.schema import ENVIRONMENT_PREFIX, suggested, suggested_variable
 from gateway.settings.storage import EventLogSettings, IdempotencySettings, NatsSettings
 from gateway.settings.types import AggregatorId, IssuerId, not_empty
 from gateway.settings.upstreams import AggregatorSettings, D1Settings, IssuerSettings, ThreeDSSettings
 
 __all__ = ["FILE_VARIABLE", "Settings", "SettingsError", "load"]
 
-ENVIRONMENT_PREFIX = "D1_GATEWAY_"
 FILE_VARIABLE = "D1_GATEWAY_CONFIG_FILE"
 """Environment variable with the path of the TOML file."""
 
@@ -181,7 +181,7 @@ def load(file: Path | None, environment: Mapping[str, str] | None = None) -> Set
         sources = _Sources(file)
         settings = Settings(**sources.file_values)
     except ValidationError as error:
-        mistakes += [f"{sources.locate(detail['loc'])}: {_text(detail)}" for detail in error.errors()]
+        mistakes += [f"{sources.locate(detail['loc'])}: {sources.explain(detail)}" for detail in error.errors()]
     except SourceError as error:
         mistakes.append(f"environment: {error}")
     except (OSError, ValueError) as error:
@@ -212,6 +212,18 @@ class _Sources:
         is_shared = isinstance(given, dict) and _find(self.file_values, keys) is not None
         return f"{setting} ({self._file} and environment)" if is_shared else f"{setting} (environment)"
 
+    def explain(self, detail: ErrorDetails) -> str:
+        text = _IN_TOML.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
+        if detail["type"] != "extra_forbidden":
+            return text
+        path = detail["loc"]
+        is_in_environment = _find(self._environment, path) not in (None, {})
+        return text + _hint(suggested(Settings, path, in_environment=is_in_environment))
+
+
+def _hint(suggestion: str) -> str:
+    return f"; did you mean {suggestion}?" if suggestion else ""
+
 
 def _find(values: Any, keys: Iterable[int | str]) -> Any:
     """Return the value at a path, or the value that replaces one of its tables; None if there is none."""
@@ -229,10 +241,6 @@ def _read_toml(file: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
 
 
-def _text(detail: ErrorDetails) -> str:
-    return _IN_TOML.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
-
-
 def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
     prefix = ENVIRONMENT_PREFIX.lower()
     for variable in sorted(environment):
@@ -242,4 +250,4 @@ def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
             setting, nested, _ = name.removeprefix(prefix).partition("__")
             field = Settings.model_fields.get(setting)
             if field is None or (nested and field.annotation is float):
-                yield f"{variable} (environment): unknown setting"
+                yield f"{variable} (environment): unknown setting{_hint(suggested_variable(Settings, variable))}"

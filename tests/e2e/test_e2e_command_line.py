@@ -109,6 +109,14 @@ async def test_every_mistake_is_one_line_that_names_its_place(
     assert sorted(match[1] if match else "" for match in named) == places, ended.stderr
 
 
+async def test_without_a_settings_file_a_start_says_how_to_give_one() -> None:
+    line = (await invoked(GATEWAY, "serve")).only_line(2)
+    assert all(way in line for way in ("--config FILE", "D1_GATEWAY_CONFIG_FILE", "config init --shape"))
+
+    with_a_variable = await invoked(GATEWAY, "serve", environment={"D1_GATEWAY_GRPC__PORT": "1"})
+    assert {"d1-gateway: edge: Field required", f"d1-gateway: {line}"} < {*with_a_variable.mistakes}
+
+
 @pytest.mark.parametrize("listener", [_GRPC, _EDGE], ids=["grpc", "edge"])
 async def test_a_gateway_whose_port_is_taken_says_so_and_ends(
     config: GatewayConfig, tmp_path: Path, listener: re.Pattern[str]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import FILE_VARIABLE, Settings, load
+from gateway.settings import FILE_VARIABLE, Settings, SettingsError, load
 from tests.unit.settings.settings_files import Files, mistakes_of
 
 
@@ -126,12 +126,47 @@ def test_an_unknown_setting_in_the_environment_is_refused_with_its_place(
     assert any(mistake.startswith(f"{place} ") for mistake in files.mistakes())
 
 
+def test_the_examples_of_variables_in_the_reference_can_be_read(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
+    in_shell = re.findall(r"^export (D1_GATEWAY_\w+)='(.+?)'$", reference, re.MULTILINE | re.DOTALL)
+    in_table = re.findall(r"`(D1_GATEWAY_\w+)=([^`]+)`", reference)
+    assert (len(in_shell), len(in_table)) == (1, 5)
+    # What these examples need beside them is missing; but their form is right.
+    needed = re.compile(r"file not found|requires \[nats\]|must be on loopback")
+    for variable, value in in_shell + in_table:
+        with monkeypatch.context() as environment:
+            environment.setenv(variable, value)
+            mistakes = []
+            try:
+                files.load()
+            except SettingsError as error:
+                mistakes = error.mistakes
+        assert [mistake for mistake in mistakes if not needed.search(mistake)] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("D1_GATEWAY_EDGE_PORT", "D1_GATEWAY_EDGE__PORT"),
+        ("D1_GATEWAY_EGDE__PORT", "D1_GATEWAY_EDGE__PORT"),
+        ("d1_gateway_isuers", "D1_GATEWAY_ISSUERS"),
+        ("D1_GATEWAY_D1__BASE_URI", "D1_GATEWAY_D1__BASE_URL"),
+    ],
+)
+def test_an_unknown_variable_says_which_was_meant(
+    files: Files, monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+
+    assert any(mistake.endswith(f"unknown setting; did you mean {meant}?") for mistake in files.mistakes())
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "mistake"),
     [
-        ("GRPC__PRT", "1", "grpc.prt (environment): unknown setting"),
+        ("GRPC__PRT", "1", "grpc.prt (environment): unknown setting; did you mean D1_GATEWAY_GRPC__PORT?"),
         ("GRPC__PORT", "", "grpc.port (environment): Input should be"),
-        ("GRPC", '{"prt": 1}', "grpc.prt (environment): unknown setting"),
+        ("GRPC", '{"prt": 1}', "grpc.prt (environment): unknown setting; did you mean D1_GATEWAY_GRPC__PORT?"),
         ("D1__TOTAL_TIMEOUT_SECONDS", "1", "d1 ({file} and environment): connect_timeout_seconds must not exceed"),
         ("GRPC__TLS_KEY_FILE", "{private}", "grpc (environment): set both tls_certificate_file and"),
         ("GRPC__PORT", "9443", "settings ({file} and environment): grpc.port and edge.port"),

@@ -113,6 +113,15 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
         # What the file should not hold.
         ("nope ", "{toml}", {"top": "nope = 1"}),
         ("edge.nope ", "unknown setting", {"edge": "nope = 1"}),
+        # What was probably meant: in the same table, in a list below an id, in another table, and a table.
+        ("edge.hots ", "did you mean edge.host?", {"edge": 'hots = "::1"'}),
+        (
+            "issuers.ISSUER0001.assertion_keys.1.pasphrase_file ",
+            "did you mean issuers.ISSUER0001.assertion_keys.1.passphrase_file?",
+            {"rest": _SECOND_KEY + 'pasphrase_file = "{private}"'},
+        ),
+        ("edge.signing_key_file ", "did you mean edge.oauth.signing_key_file?", {"edge": _SIGNING_KEY}),
+        ("event-log ", "did you mean event_log?", {"rest": '[event-log]\npath = "a"'}),
         ("d1.nope ", "{toml}", {"d1": "nope = 1"}),
         ("issuers.ISSUER0001.d1_encryption_keys.0.nope ", "{toml}", {"rest": "nope = 1"}),
         ("nope ", "{toml}", {"rest": "[nope]\na = 1"}),
