@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Self, TypeVar
 
 from adapters.nats.connection.connection import Connection
-from adapters.nats.connection.errors import NatsError, NatsOpenError
+from adapters.nats.connection.errors import EVENT_LOG, NatsError, NatsOpenError
 from adapters.nats.event_log.event_log import NatsEventLog
 from adapters.nats.event_log.subscriptions import Subscriptions
 from adapters.nats.jetstream.bucket import Bucket
-from adapters.nats.jetstream.jetstream import JetStreamError, is_transient
+from adapters.nats.jetstream.jetstream import JetStreamError, api_request, is_transient
 from adapters.nats.jetstream.streams import Names, check_servers, explain, prepare
 from adapters.nats.key_value_store import NatsKeyValueStore
 from adapters.nats.leases.leases import NatsLeases
-from gateway.ports import Damage, EventDamagedError
+from gateway.ports import Damage, EventDamagedError, ReportProgress
 from gateway.settings import EventLogSettings, NatsSettings
 
 __all__ = ["NatsStorage"]
@@ -91,11 +91,13 @@ class NatsStorage:
     def free_bytes(self) -> None:
         """Return None: the servers know their disks."""
 
-    async def find_damage(self) -> Damage:
+    async def find_damage(self, report: ReportProgress | None = None) -> Damage:
         """Read everything, and return what is damaged."""
         bounds = await self.log.bounds()
         after, events, skipped = bounds.trimmed_through, list[int](), list[int]()
         while after < bounds.last:
+            if report is not None:
+                report(after - bounds.trimmed_through, bounds.last - bounds.trimmed_through)
             try:
                 read = await self.log.read(after, _READ_SIZE)
             except EventDamagedError as error:
@@ -105,6 +107,16 @@ class NatsStorage:
                 # Retention may remove what comes next while this reads.
                 after = max(read.through, read.bounds.trimmed_through, after + 1)
         return Damage(events, skipped, ())
+
+    async def renew_epoch(self) -> str:
+        """Give the event log a new epoch, which running gateways adopt within seconds, and return it."""
+        return await self.log.renew_epoch()
+
+    async def trim_through(self, sequence: int) -> None:
+        """Remove the events up to a sequence of the log. Gateways may run."""
+        with EVENT_LOG.translated(is_change=True):
+            # Up to, but not including, the one that it names.
+            await api_request(self.connection, f"STREAM.PURGE.{self.names.event_stream}", {"seq": sequence + 1})
 
     async def close(self) -> None:
         """Release the leases, then disconnect. Calls that wait for appends raise EVENT_LOG_UNAVAILABLE."""

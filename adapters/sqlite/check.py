@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from adapters.sqlite import events, subscriptions
 from adapters.sqlite.damage import DamagedEventError
-from gateway.ports import Damage, LogBounds
+from gateway.ports import Damage, LogBounds, ReportProgress
 
 __all__ = ["find_damage"]
 
@@ -15,15 +15,21 @@ _MAX_PROBLEMS = 100
 """Problems of the structure to list: one flipped bit can cause thousands."""
 
 
-def find_damage(connection: sqlite3.Connection) -> Damage:
+def find_damage(connection: sqlite3.Connection, report: ReportProgress | None = None) -> Damage:
     """Read everything, and return what is damaged.
+
+    Args:
+        connection: The connection. A gateway may use the file meanwhile.
+        report: Called with the sequences read, and those to read.
 
     Raises:
         sqlite3.Error: Not even the schema can be read.
     """
     damaged: list[int] = []
     skipped: list[int] = []
-    for error in _damaged_events(connection, events.read_bounds(connection)):
+    for error in _damaged_events(connection, events.read_bounds(connection), report):
+        if error.sequence <= events.read_bounds(connection).trimmed_through:
+            continue  # Retention has removed it meanwhile.
         (skipped if error.is_skipped else damaged).append(error.sequence)
     return Damage(damaged, skipped, [*_structure(connection), *_subscriptions(connection)])
 
@@ -45,12 +51,17 @@ def _subscriptions(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"subscriptions: {error}"
 
 
-def _damaged_events(connection: sqlite3.Connection, bounds: LogBounds) -> Iterator[DamagedEventError]:
+def _damaged_events(
+    connection: sqlite3.Connection, bounds: LogBounds, report: ReportProgress | None
+) -> Iterator[DamagedEventError]:
     after = bounds.trimmed_through
     indexed: list[int] = []
     while after < bounds.last:
+        if report is not None:
+            report(after - bounds.trimmed_through, bounds.last - bounds.trimmed_through)
         try:
-            after = events.read(connection, after, _AT_ONCE, bounds.last)[-1].sequence
+            found = events.read(connection, after, _AT_ONCE, bounds.last)
+            after = found[-1].sequence if found else bounds.last
         except DamagedEventError as error:
             yield error
             after = error.sequence

@@ -10,6 +10,7 @@ from adapters.sqlite.damage import DamagedSubscriptionError, KnownDamage
 from adapters.sqlite.database import Database
 from adapters.sqlite.key_value_store import estimate_bytes
 from adapters.sqlite.pages import read_page
+from adapters.sqlite.schema import renew_log_id
 from gateway.aio.append_notifier import AppendNotifier
 from gateway.errors import Reason
 from gateway.ports import Event, EventDamagedError, LogBounds, Payloads, Read, Scope, StoredSubscription
@@ -194,6 +195,17 @@ class SqliteEventLog:
             removed += count
         return removed
 
+    async def trim_through(self, sequence: int) -> None:
+        """Remove the events up to a sequence of the log, a few in each transaction."""
+        oldest = f"SELECT sequence FROM event WHERE sequence <= {sequence:d}"  # noqa: S608  a number
+        while await self._access.change(partial(self._remove_some, oldest=oldest)):
+            pass
+
+    async def renew_epoch(self) -> str:
+        """Give the log a new identity, and return it."""
+        self._log_id = await self._access.change(renew_log_id)
+        return self._log_id
+
     def end(self, why: str, read_reason: "Reason | None" = None) -> None:
         """Reject every call from now on, including those that wait for an append; see `Access.end`."""
         self._access.end(why, read_reason)
@@ -224,6 +236,9 @@ class SqliteEventLog:
         if _content_bytes(connection) - other_bytes <= self._retention.retention_bytes:
             keep_from_ms = self._now_ms() - round(self._retention.retention_seconds * 1000)
             oldest += f" WHERE sequence <= {events.sequence_before(connection, keep_from_ms)}"
+        return self._remove_some(connection, oldest)
+
+    def _remove_some(self, connection: sqlite3.Connection, oldest: str) -> int:
         row: tuple[int, int] = connection.execute(
             f"SELECT count(*), max(sequence) FROM ({oldest} ORDER BY sequence LIMIT {_MAX_EVENTS_PER_TRIM})"  # noqa: S608  numbers
         ).fetchone()

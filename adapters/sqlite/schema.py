@@ -8,14 +8,30 @@ import structlog
 from adapters.sqlite.checksums import CHECKED_COLUMNS, NUMBERS, checksum_of_row, checksum_of_subscription
 from gateway.ports import EventKind
 
-__all__ = ["SUBSCRIPTION_COLUMNS", "create", "is_empty", "migrate", "mismatch", "read_log_id"]
+__all__ = [
+    "APPLICATION_ID",
+    "BACKUP_APPLICATION_ID",
+    "SCHEMA_VERSION",
+    "SUBSCRIPTION_COLUMNS",
+    "create",
+    "is_empty",
+    "migrate",
+    "mismatch",
+    "read_log_id",
+    "read_version",
+    "renew_log_id",
+    "too_new",
+]
 
 _log = structlog.get_logger(__name__)
 
-_APPLICATION_ID = 0x44314C47
+APPLICATION_ID = 0x44314C47
 """``PRAGMA application_id`` in the file's header: "D1LG" in ASCII."""
 
-_SCHEMA_VERSION = 7
+BACKUP_APPLICATION_ID = 0x44314C42
+"""The same in a backup: "D1LB". No gateway opens it, since its cursors must not be used again."""
+
+SCHEMA_VERSION = 7
 """``PRAGMA user_version`` in the file's header."""
 
 SUBSCRIPTION_COLUMNS = "issuer_id, name, committed, commit_time_ms, fencing_token, stale_through"
@@ -84,8 +100,8 @@ _STATEMENTS = (
     _SKIPPED_TABLE,
     _ENTRY_TABLE,
     _ENTRY_INDEX,
-    f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
 _FROM_VERSION_1 = (
@@ -136,19 +152,34 @@ def is_empty(connection: sqlite3.Connection) -> bool:
 
 def mismatch(connection: sqlite3.Connection) -> str | None:
     """Return why this version cannot use the database as an event log; None if it can."""
-    if _pragma(connection, "application_id") != _APPLICATION_ID:
+    application_id = _pragma(connection, "application_id")
+    if application_id == BACKUP_APPLICATION_ID:
+        return "it is a backup, which d1-gateway log restore puts in place"
+    if application_id != APPLICATION_ID:
         return "it belongs to another application"
-    version = _pragma(connection, "user_version")
-    if version > _SCHEMA_VERSION:
-        return f"a newer version created it (schema {version}, supported up to {_SCHEMA_VERSION})"
-    return None
+    return too_new(read_version(connection))
+
+
+def too_new(version: int) -> str | None:
+    """Return why this version of the gateway cannot use a version of the schema; None if it can."""
+    if version <= SCHEMA_VERSION:
+        return None
+    return (
+        f"a newer version of the gateway wrote it (schema {version}; this one knows schemas up to {SCHEMA_VERSION}). "
+        "Start that version again, or restore a backup from before the upgrade: d1-gateway log restore"
+    )
+
+
+def read_version(connection: sqlite3.Connection) -> int:
+    """Return the version of the database's schema."""
+    return _pragma(connection, "user_version")
 
 
 def create(connection: sqlite3.Connection) -> None:
     """Create the tables of a new log, and its identity. Runs in the caller's transaction."""
     for statement in _STATEMENTS:
         connection.execute(statement)
-    connection.execute("INSERT INTO meta (only_row, log_id, trimmed_through) VALUES (1, ?, 0)", (secrets.token_hex(4),))
+    connection.execute("INSERT INTO meta (only_row, log_id, trimmed_through) VALUES (1, ?, 0)", (_new_log_id(),))
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -157,13 +188,13 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.create_function("checksum_of_subscription", -1, checksum_of_subscription, deterministic=True)
     changes = (_FROM_VERSION_1, _FROM_VERSION_2, _FROM_VERSION_3, _FROM_VERSION_4, _FROM_VERSION_5, _FROM_VERSION_6)
     version = _pragma(connection, "user_version")
-    if version < _SCHEMA_VERSION:
+    if version < SCHEMA_VERSION:
         # It takes long for a large log, and the start waits for it.
-        _log.info("event_log_migration_started", schema=version, to_schema=_SCHEMA_VERSION)
+        _log.info("event_log_migration_started", schema=version, to_schema=SCHEMA_VERSION)
     for change in changes[version - 1 :]:
         for statement in change:
             connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def read_log_id(connection: sqlite3.Connection) -> str:
@@ -172,6 +203,17 @@ def read_log_id(connection: sqlite3.Connection) -> str:
     if row is None:
         raise sqlite3.DatabaseError("it has lost its identity")
     return row[0]
+
+
+def renew_log_id(connection: sqlite3.Connection) -> str:
+    """Give the log another identity, and return it. Runs in the caller's transaction."""
+    log_id = _new_log_id()
+    connection.execute("UPDATE meta SET log_id = ?", (log_id,))
+    return log_id
+
+
+def _new_log_id() -> str:
+    return secrets.token_hex(4)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -22,7 +22,7 @@ from adapters.sqlite.writer import Writer
 from gateway.aio.append_notifier import AppendNotifier
 from gateway.aio.clock import wall_clock_ms
 from gateway.errors import GatewayError, Reason
-from gateway.ports import Damage
+from gateway.ports import Damage, ReportProgress
 from gateway.settings import EventLogSettings
 from issuer.common.v1 import error_pb2
 
@@ -118,12 +118,20 @@ class SqliteStorage:
         disk = os.statvfs(self._database.path.parent)
         return disk.f_bavail * disk.f_frsize
 
-    async def find_damage(self) -> Damage:
-        """Read everything, and return what is damaged."""
+    async def find_damage(self, report: ReportProgress | None = None) -> Damage:
+        """Read everything, and return what is damaged. The progress is reported from another thread."""
         try:
-            return await self._reader.run(find_damage)
+            return await self._reader.run(partial(find_damage, report=report))
         except sqlite3.Error as error:
             return Damage((), (), [str(error)])
+
+    async def renew_epoch(self) -> str:
+        """Give the event log a new epoch, and return it."""
+        return await self.log.renew_epoch()
+
+    async def trim_through(self, sequence: int) -> None:
+        """Remove the events up to a sequence of the log."""
+        await self.log.trim_through(sequence)
 
     async def close(self) -> None:
         """Finish the pending work, then release the files. Calls that wait for appends raise EVENT_LOG_UNAVAILABLE."""

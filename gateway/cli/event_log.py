@@ -22,6 +22,83 @@ Target = Annotated[Engine, typer.Option("--to", help="Engine to copy to.")]
 
 
 @app.command()
+def stat(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Print what is in the event log, while gateways run: epoch, size, ages, subscriptions with their lag.
+
+    Exit status:
+
+    - 0: printed
+
+    - 1: the engine failed
+
+    - 2: the settings cannot be used, or the event log cannot be opened
+    """
+    from gateway.cli.event_log_upkeep import show_statistics  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        show_statistics(load_settings(config_file), as_json=json)
+
+
+@app.command()
+def trim(
+    *,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Remove what is older: an age such as 30d, or a time such as 2026-11-01T00:00Z."
+        ),
+    ] = None,
+    through: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Remove what is up to this cursor, inclusive.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove also what subscriptions have not committed.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Remove the oldest notifications, before retention does.
+
+    First stop the gateway that uses the file; with NATS, the gateways may run.
+
+    Exit status:
+
+    - 0: they are removed, or there are none
+
+    - 1: subscriptions need some of them, and nothing was removed; or the engine failed midway
+
+    - 2: the command line or the settings cannot be used, or the event log cannot be opened
+    """
+    from gateway.cli.event_log_upkeep import trim_log  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        trim_log(load_settings(config_file), before, through, is_dry=dry_run, forces=force)
+
+
+@app.command("new-epoch")
+def new_epoch(config_file: ConfigFile = None) -> None:
+    """Give the event log a new epoch, after its file or its streams were restored by other means.
+
+    Cursors of the former epoch are refused from then on. First stop the gateway that uses the file; with NATS, stop
+    all gateways before the streams are restored.
+
+    Exit status:
+
+    - 0: it has a new epoch
+
+    - 1: the engine failed; run it again
+
+    - 2: the settings cannot be used, or the event log cannot be opened
+    """
+    from gateway.cli.event_log_upkeep import renew_epoch  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        renew_epoch(load_settings(config_file))
+
+
+@app.command()
 def check(config_file: ConfigFile = None) -> None:
     """Read everything in the event log, and list what is damaged.
 
@@ -80,6 +157,8 @@ def _failing() -> Iterator[None]:
         raise failed(UNUSABLE, *error.mistakes) from error
     except GatewayError as error:
         raise failed(FAILED, error.message) from error
+    except KeyboardInterrupt:
+        raise failed(INTERRUPTED, "interrupted") from None
 
 
 @app.command()

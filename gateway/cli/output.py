@@ -1,6 +1,7 @@
 """Shared by the commands: the settings option, messages on standard error, exit statuses."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ __all__ = [
     "load_settings",
     "printable",
     "report",
+    "utc",
 ]
 
 FAILED = 1
@@ -47,6 +49,11 @@ def printable(line: str) -> str:
 def report(text: str) -> None:
     """Write a line to standard error, without characters that could control a terminal."""
     typer.echo(f"d1-gateway: {printable(' '.join(text.split()))}", err=True)
+
+
+def utc(time_ms: int) -> str:
+    """Return a time, given in milliseconds since 1970 (UTC), as in ``2026-11-30T12:00:00Z``."""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def failed(status: int, *messages: str) -> typer.Exit:

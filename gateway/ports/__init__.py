@@ -28,7 +28,16 @@ from gateway.ports.event_log import (
     StoredSubscription,
 )
 from gateway.ports.history import HistoryPage, OperationHistory
-from gateway.ports.storage import Damage, Engine, KeyValueStore, Lease, Storage, SubscriptionLeases
+from gateway.ports.storage import (
+    Damage,
+    Engine,
+    KeyValueStore,
+    Lease,
+    ReportProgress,
+    Statistics,
+    Storage,
+    SubscriptionLeases,
+)
 from gateway.ports.threeds import ThreeDSServer
 
 __all__ = [
@@ -57,7 +66,9 @@ __all__ = [
     "OperationHistory",
     "Payloads",
     "Read",
+    "ReportProgress",
     "Scope",
+    "Statistics",
     "Storage",
     "StoredEvent",
     "StoredSubscription",

@@ -3,11 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from gateway.ports.event_log import EventLog
+from gateway.ports.event_log import EventLog, LogBounds, StoredSubscription
 
-__all__ = ["Damage", "Engine", "KeyValueStore", "Lease", "Storage", "SubscriptionLeases"]
+__all__ = [
+    "Damage",
+    "Engine",
+    "KeyValueStore",
+    "Lease",
+    "ReportProgress",
+    "Statistics",
+    "Storage",
+    "SubscriptionLeases",
+]
+
+ReportProgress: TypeAlias = Callable[[int, int], None]
+"""Called now and then with what is done, and what there is to do, in the same unit."""
 
 
 class Engine(StrEnum):
@@ -29,6 +41,30 @@ class Damage:
     """Those that were."""
     others: Sequence[str]
     """Everything else, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What an event log holds."""
+
+    log_id: str
+    """Its epoch."""
+    schema: int | None
+    """The version of the form in which the engine stores it; None if the engine has no such version."""
+    bounds: LogBounds
+    """Its range."""
+    events: int
+    """The number of its notifications."""
+    size_bytes: int
+    """The space that it takes."""
+    oldest_ms: int | None
+    """When its first notification was received, in milliseconds since 1970 (UTC); None if that is unknown."""
+    newest_ms: int | None
+    """The same of its last one."""
+    subscriptions: Sequence[StoredSubscription]
+    """The intact subscriptions, by issuer and name."""
+    damaged_subscriptions: int
+    """The number of the others."""
 
 
 class KeyValueStore(Protocol):
@@ -167,11 +203,30 @@ class Storage(Protocol):
         """
         ...
 
-    async def find_damage(self) -> Damage:
+    async def find_damage(self, report: ReportProgress | None = None) -> Damage:
         """Read everything, and return what is damaged.
+
+        Args:
+            report: Called with the sequences read, and those to read.
 
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE.
+        """
+        ...
+
+    async def renew_epoch(self) -> str:
+        """Give the event log a new epoch, and return it. Subscriptions keep their places; other cursors are refused.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE. The epoch may have changed.
+        """
+        ...
+
+    async def trim_through(self, sequence: int) -> None:
+        """Remove the events up to a sequence of the log, as retention would.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE. Some may be removed.
         """
         ...
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.ports import EventLog, StoredSubscription
-from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all
+from tests.conformance.storage_engines import ISSUER, StorageEngine, an_event, append_all, read_all
 
 
 @pytest.mark.parametrize("place", [0, 7])
@@ -122,3 +122,24 @@ async def test_a_cursor_that_another_gateway_deleted_is_not_remembered(shared_en
         assert await one.log.commit(ISSUER, "fraud", 3, 2_000) == StoredSubscription(ISSUER, "fraud", 3, 2_000)
         await other.log.delete_subscription(ISSUER, "fraud")
         assert await one.log.commit(ISSUER, "fraud", 4, 3_000) == StoredSubscription(ISSUER, "fraud", 4, 3_000)
+
+
+async def test_a_new_epoch_keeps_notifications_and_cursors_and_outlasts_a_restart(
+    storage_engine: StorageEngine,
+) -> None:
+    async with storage_engine.opened() as storage:
+        log, former = storage.log, storage.log.log_id
+        await append_all(log, [an_event(number) for number in range(5)])
+        committed = await log.commit(ISSUER, "fraud", 3, 1_000)
+        stored = await read_all(log)
+
+        renewed = await storage.renew_epoch()
+
+        assert renewed != former
+        assert log.log_id == renewed
+        assert await read_all(log) == stored
+        assert await log.append(an_event(5))
+    async with storage_engine.opened() as storage:
+        assert storage.log.log_id == renewed
+        assert await storage.log.get_subscription(ISSUER, "fraud") == committed
+        assert await storage.renew_epoch() not in {former, renewed}

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.ports import EventLog, LogBounds
+from gateway.ports import EventLog, LogBounds, Storage
 from gateway.settings import EventLogSettings
 from tests.conformance.storage_engines import StorageEngine, an_event, append_all, read_all
 
@@ -95,3 +95,19 @@ async def test_a_log_that_was_opened_again_knows_what_was_trimmed(storage_engine
         assert await storage.log.bounds() == LogBounds(trimmed_through=5, last=5)
         assert await storage.log.append(an_event(9))
         assert [stored.sequence for stored in await read_all(storage.log, 5)] == [6]
+
+
+async def test_what_an_operator_trims_is_gone_and_the_log_goes_on_counting(storage: Storage) -> None:
+    log = storage.log
+    await append_all(log, [an_event(number) for number in range(10)])
+    stored = await read_all(log)
+
+    await storage.trim_through(4)
+    await storage.trim_through(4)
+
+    assert await log.bounds() == LogBounds(trimmed_through=4, last=10)
+    assert await read_all(log, 4) == stored[4:]
+    await storage.trim_through(10)
+    assert await log.bounds() == LogBounds(trimmed_through=10, last=10)
+    assert await log.append(an_event(0))  # What is gone is forgotten.
+    assert (await log.bounds()).last == 11

@@ -11,8 +11,8 @@ asks again.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
@@ -162,15 +162,30 @@ class Continuity:
                     return landmark
         return None
 
+    async def renew(self) -> None:
+        """Give the log a new identity because an operator says so: cursors that clients keep are rejected.
+
+        Committed cursors stay, unless they are beyond the end.
+        """
+        await self.check(closely=True)
+        async with self._alone():
+            state = await self._reader.state()
+            await self._store(state, self.lineage.renewed(state.last))
+
     async def _resolve(self, known: Sequence[Landmark], lineage: Lineage) -> State:
         """Decide whether there is a loss. Returns the stream's state with the right identity."""
+        async with self._alone():
+            if self.lineage is not lineage:
+                return await self._reader.state()
+            return await self._confirm(known)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
         revision = await self._locks.put(_RENEWAL, b"", expected=0, ttl_seconds=_RENEWAL_SECONDS)
         if revision is None:
             raise NatsError("Another gateway is checking whether its stream has lost events.")
         try:
-            if self.lineage is not lineage:
-                return await self._reader.state()
-            return await self._confirm(known)
+            yield
         finally:
             with suppress(NatsError):
                 await self._locks.delete(_RENEWAL, revision=revision)
@@ -198,7 +213,9 @@ class Continuity:
     async def _renew(self, state: State, lost: Landmark) -> State:
         # Events at reassigned sequences were received after the lost one.
         common = await self._reader.sequence_before(state.bounds, lost.time_ms)
-        lineage = self.lineage.renewed(min(common, lost.sequence))
+        return await self._store(state, self.lineage.renewed(min(common, lost.sequence)))
+
+    async def _store(self, state: State, lineage: Lineage) -> State:
         config = dict(state.config)
         config["metadata"] = config.get("metadata", {}) | lineage.metadata()
         await api_request(self._connection, f"STREAM.UPDATE.{self._names.event_stream}", config)

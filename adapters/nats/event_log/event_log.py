@@ -239,6 +239,12 @@ class NatsEventLog:
         async with self._verified(is_change=True):
             return await self._subscriptions.delete(issuer_id, name)
 
+    async def renew_epoch(self) -> str:
+        """Give the log a new identity, and return it."""
+        with EVENT_LOG.translated(is_change=True):
+            await self._continuity.renew()
+        return self.log_id
+
     async def close(self) -> None:
         """Stop the regular checks. Calls that wait for appends fail when the connection closes."""
         if self._checking is not None:
