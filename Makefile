@@ -7,10 +7,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Some machines forbid it; the tests start hundreds of processes, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release release-contracts image audit format pictures pins clean
+.PHONY: demo demo-console demo-cluster test coverage test-quick test-long attack check bench bench-quick generate contracts release release-contracts image audit format pictures pins clean
 
 demo: $(INSTALLED) ## every way through the house, over real connections
 	d1-gateway demo
+
+demo-console: $(INSTALLED) ## the same, slowly, in a page to open in a browser
+	d1-gateway demo --console
 
 demo-cluster: $(INSTALLED) ## two gateways that share three NATS servers, one of each killed and started again
 	d1-gateway demo --cluster

@@ -117,14 +117,24 @@ class Issuer:
                     async with asyncio.timeout(_SETTLING_SECONDS):
                         await self._changed.wait_for(lambda: self.answered == self.kinds)
 
+    async def until_settled(self) -> None:
+        """Wait until it is registered for the kinds to answer, at the gateway that `run` has."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.answered == self.kinds)
+
+    def responders(self, channel: grpc.aio.Channel) -> Mapping[str, Responder]:
+        """Return what answers each kind, for a handler of another name; results of the app go over the channel."""
+        self._consumers = ConsumerServiceStub(channel)
+        return {kind: partial(self._answer, kind) for kind in self._responders}
+
     async def run(self, channel: grpc.aio.Channel) -> None:
         """Stay connected to a gateway, also when it starts again, until cancelled."""
-        self._consumers = ConsumerServiceStub(channel)
+        responders = self.responders(channel)
         while True:
             kinds = self.kinds
             try:
                 if kinds:
-                    chosen = {kind: partial(self._answer, kind) for kind in kinds}
+                    chosen = {kind: responders[kind] for kind in kinds}
                     async with Handler.connect(channel, chosen, name=_NAME) as handler:
                         await self._set_answered(kinds)
                         await _first_of(

@@ -72,14 +72,34 @@ def demo(
         bool,
         typer.Option("--cluster", help="Run two gateways and three NATS servers; one of each is killed. A minute."),
     ] = False,
+    console: Annotated[  # noqa: FBT002 (as above)
+        bool,
+        typer.Option("--console", help="Walk slowly in the sandbox's console, a page to open, until Ctrl-C."),
+    ] = False,
+    pace: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="How long each step can be seen in the console.", min=0, max=10),
+    ] = 3.0,
 ) -> None:
     """Demonstrate cards, authentications and notifications against simulators. Under half a minute."""
     from sandbox.common.signals import run
+    from sandbox.demo import Guide, NobodyWatchesError
     from sandbox.demo import demo as demo_alone
     from sandbox.demo.cluster import demo_cluster
 
-    walk = demo_cluster if cluster else demo_alone
-    passed = run(walk(Console(highlight=False)))
+    terminal = Console(highlight=False)
+    if console:
+        if cluster:
+            raise failed(UNUSABLE, "--console shows one gateway: leave out --cluster")
+        guide = Guide(terminal, pace_seconds=pace)
+        try:
+            ended = run(guide.walk())
+        except NobodyWatchesError as error:
+            raise failed(FAILED, str(error)) from error
+        # Once all steps are over, a signal is how it ends.
+        passed = ended if guide.passed is None else guide.passed
+    else:
+        passed = run((demo_cluster if cluster else demo_alone)(terminal))
     if isinstance(passed, signal.Signals):
         raise typer.Exit(SIGNALLED + passed)
     if not passed:

@@ -89,6 +89,7 @@ class Console:
         self._follower: GatewayFollower | None = None
         self._calls: tuple[CardCalls, AuthenticationCalls] | None = None
         self._pages = 0
+        self._opened = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         Recorder(self._feed, clock).record(d1, threeds, issuer)
         folder = resources.files("sandbox.console") / "static"
@@ -106,6 +107,19 @@ class Console:
             if self._following is not None:
                 self._following.cancel()
                 await asyncio.gather(self._following, return_exceptions=True)
+
+    async def opened(self) -> None:
+        """Wait until a page is open."""
+        await self._opened.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a page is open."""
+        return self._opened.is_set()
+
+    def caption(self, caption: Mapping[str, Any]) -> None:
+        """Show a caption of the demonstration, in place of the one before; see ``static/demo.js`` for its fields."""
+        self._feed.put("caption", "caption", partial(dict, caption))
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without the page's own: see `page`."""
@@ -182,11 +196,14 @@ class Console:
         """Follow what must be asked for, for as long as a page is open."""
         self._pages += 1
         if self._pages == 1:
+            self._opened.set()
             self._following = asyncio.create_task(self._follow())
         try:
             yield
         finally:
             self._pages -= 1
+            if self._pages == 0:
+                self._opened.clear()
             if self._pages == 0 and self._following is not None:
                 self._following.cancel()
                 self._following = None

@@ -15,6 +15,7 @@ from issuer.threeds.v1 import messages_pb2 as threeds
 from sandbox.common.areq import payment
 from sandbox.common.tls import browser_context
 from sandbox.demo.browser import Form, post_form
+from sandbox.demo.sights import AUTHENTICATIONS
 from sandbox.demo.stage import CALL_SECONDS, Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
@@ -43,7 +44,7 @@ class Authentications:
     async def walk(self) -> None:
         """Run the steps."""
         steps = self._stage.steps
-        steps.title("3-D Secure: gRPC -> gateway -> 3-D Secure server -> ACS")
+        steps.title("3-D Secure: gRPC -> gateway -> 3-D Secure server -> ACS", see=AUTHENTICATIONS)
         for name, action in self._steps():
             await steps.run(name, action)
 

@@ -12,6 +12,7 @@ from issuer.common.v1 import card_data_pb2, error_pb2
 from sandbox.common.faults import Drop, Fault
 from sandbox.d1.model.contract import Operation
 from sandbox.demo.notification_sender import CARD
+from sandbox.demo.sights import CARDS, FAULTS, LOG
 from sandbox.demo.stage import CALL_SECONDS, Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
@@ -19,6 +20,8 @@ __all__ = ["Cards"]
 
 _CONSUMER = "consumer_demo_1"
 _PRODUCT = "light"
+_CARD_OF_FAULTS = "card_demo_5"
+_FAULTY_CALLS = 100
 
 
 class Cards:
@@ -30,14 +33,16 @@ class Cards:
     async def walk(self) -> None:
         """Run the steps."""
         steps = self._stage.steps
-        steps.title("A card's life cycle: gRPC -> gateway -> D1")
+        steps.title("A card's life cycle: gRPC -> gateway -> D1", see=CARDS)
         await steps.run("the health check reports SERVING", self._health)
         for name, action in self._card_steps():
             await steps.run(name, action)
-        steps.title("Errors carry a reason and an outcome")
+        steps.title("Errors carry a reason and an outcome", see=LOG)
         await steps.run("a malformed PAN never leaves the gateway", self._malformed)
         await steps.run("D1 rejects a state change", self._wrong_state)
         await steps.run("D1's response is lost: the outcome is unknown", self._answer_lost)
+        await steps.run("D1 answers 503: nothing is done", self._out_of_order, see=FAULTS)
+        await steps.run("D1 is back: the same call passes", self._back, see=CARDS)
 
     def _card_steps(self) -> list[tuple[str, Callable[[], Awaitable[str]]]]:
         cards = card_grpc.CardServiceStub(self._stage.channel)
@@ -113,9 +118,27 @@ class Cards:
         card_id = "card_demo_4"
         cards = card_grpc.CardServiceStub(self._stage.channel)
         await cards.RegisterCard(_register(card_id, "4970101111111111"), timeout=CALL_SECONDS)
-        request = card.SuspendCardRequest(card_id=card_id, reason_code="USER_DECISION")
+        request = _suspend(card_id)
         expected = error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, error_pb2.ERROR_OUTCOME_UNKNOWN
         return await self._rejected(request, *expected)
+
+    async def _out_of_order(self) -> str:
+        steps, faults = self._stage.steps, self._stage.sandbox.faults
+        cards = card_grpc.CardServiceStub(self._stage.channel)
+        await cards.RegisterCard(_register(_CARD_OF_FAULTS, "4970102222222222"), timeout=CALL_SECONDS)
+        fault = Fault(operation=Operation.SUSPEND_CARD.value, times=_FAULTY_CALLS, status=503)
+        faults.add(fault)
+        await steps.glance()
+        expected = error_pb2.ERROR_REASON_UPSTREAM_UNAVAILABLE, error_pb2.ERROR_OUTCOME_REJECTED
+        rejected = await self._rejected(_suspend(_CARD_OF_FAULTS), *expected)
+        expect(faults.pending() == ((fault, _FAULTY_CALLS - 1),), "the fault met another number of calls")
+        return rejected
+
+    async def _back(self) -> str:
+        self._stage.sandbox.faults.clear()
+        cards = card_grpc.CardServiceStub(self._stage.channel)
+        await cards.SuspendCard(_suspend(_CARD_OF_FAULTS), timeout=CALL_SECONDS)
+        return self._states(f"{_CARD_OF_FAULTS} SUSPENDED")
 
     async def _rejected(
         self,
@@ -141,6 +164,10 @@ def _register(card_id: str, pan: str) -> card.RegisterCardRequest:
         card_product_id=_PRODUCT,
         credentials=_credentials(pan, 2031),
     )
+
+
+def _suspend(card_id: str) -> card.SuspendCardRequest:
+    return card.SuspendCardRequest(card_id=card_id, reason_code="USER_DECISION")
 
 
 def _credentials(pan: str, year: int) -> card_data_pb2.CardCredentials:

@@ -11,6 +11,7 @@ from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import operation_pb2 as threeds
+from sandbox.demo.sights import NOTIFICATIONS
 from sandbox.demo.stage import Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
@@ -27,14 +28,16 @@ class Notifications:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._stub = notification_grpc.NotificationServiceStub(stage.channel)
-        self._watch: _Watch = self._stub.WatchNotifications(notification.WatchNotificationsRequest())
+        self._watch: _Watch | None = None
         self._arrived: deque[notification.Notification] = deque()
         self._cursor = ""
         self._sender = stage.sender
 
     async def walk(self) -> None:
         """Run the steps; the last ones stop the gateway."""
-        self._stage.steps.title("Notifications: D1 -> HTTPS callback -> event log on disk -> gRPC stream")
+        self._stage.steps.title(
+            "Notifications: D1 -> HTTPS callback -> event log on disk -> gRPC stream", see=NOTIFICATIONS
+        )
         await self.walk_arrivals()
         run = self._stage.steps.run
         await run("after kill -9, the watch resumes at its cursor", self._survives)
@@ -50,6 +53,7 @@ class Notifications:
         await run("an operation that D1 adds later is delivered as text", self._unknown_kind)
 
     async def _open(self) -> str:
+        self._watch = self._stub.WatchNotifications(notification.WatchNotificationsRequest())
         self._cursor = (await self._next()).cursor
         return f"cursor {self._cursor}"
 
@@ -99,7 +103,7 @@ class Notifications:
         raise UnexpectedError("the stream did not end")
 
     async def _next(self) -> notification.WatchNotificationsResponse:
-        batch = await self._watch.read()
+        batch = None if self._watch is None else await self._watch.read()
         if not isinstance(batch, notification.WatchNotificationsResponse):
             raise UnexpectedError("the stream ended")
         return batch

@@ -1,9 +1,7 @@
 """Third part: purchases with each way of authenticating a cardholder, answered by the issuer's handlers."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 
-from issuer.consumer.v1 import authentication_pb2 as authentication
 from issuer.consumer.v1 import messages_pb2 as consumer
 from issuer.consumer.v1.service_pb2_grpc import ConsumerServiceStub
 from issuer.notification.v1 import messages_pb2 as notification
@@ -13,6 +11,7 @@ from issuer.threeds.v1.service_pb2_grpc import ThreeDSOperationServiceStub
 from sandbox.d1.acs.purchase import Flow, Status
 from sandbox.demo.hanging import HangingHandler
 from sandbox.demo.shopper import CARD, CONSUMER, Shopper
+from sandbox.demo.sights import CALLBACKS, CARDS, HANDLER, PHONE, PURCHASES
 from sandbox.demo.stage import CALL_SECONDS, Stage
 from sandbox.demo.steps import UnexpectedError, expect
 from sandbox.handler import Handler
@@ -29,27 +28,27 @@ class Purchases:
 
     async def walk(self, title: str = "Purchases: D1 -> HTTPS callback -> gRPC stream -> handler, and back") -> None:
         """Run the steps under a title."""
-        self._stage.steps.title(title)
+        self._stage.steps.title(title, see=PURCHASES)
         run, shopper = self._stage.steps.run, self._shopper
-        async with AsyncExitStack() as stack:
-
-            async def connect() -> str:
-                await stack.enter_async_context(Handler.connect(self._stage.channel, shopper.responders(), name="demo"))
-                return "consumer information, OTP, authentication and its result, card credentials"
-
-            await run("RegisterCard, RegisterConsumer for a shopper", shopper.register)
-            await run("without a handler, D1 gets the fallback at once", self._no_handler)
-            await run("a handler connects over HandleCallbacks", connect)
-            await run("frictionless: no callback request, one notification", self._frictionless)
-            await run("D1 sends the OTP to the number from the reply", shopper.otp_by_d1)
-            await run("the issuer sends the OTP, the consumer enters it", shopper.otp_by_issuer)
-            await run("D1's authenticator: enrolled, a push approved", self._approved)
-            await run("D1's authenticator: the next push denied", self._denied)
-            await run("the issuer's own app: approved", self._issuer_approved)
-            await run("the issuer's own app: denied", self._issuer_denied)
-            await run("RenewCard without card data: D1 requests them", shopper.renewed)
+        await run("RegisterCard, RegisterConsumer for a shopper", shopper.register)
+        await run("without a handler, D1 gets the fallback", self._no_handler, see=CALLBACKS)
+        await run("a handler connects over HandleCallbacks", self._connect, see=HANDLER)
+        await run("frictionless: no callback request, one notification", self._frictionless)
+        await run("D1 sends the OTP to the number from the reply", shopper.otp_by_d1, see=PHONE)
+        await run("the issuer sends the OTP, the consumer enters it", shopper.otp_by_issuer, see=PHONE)
+        await run("D1's authenticator: enrolled, a push approved", self._approved, see=PHONE)
+        await run("D1's authenticator: the next push denied", self._denied, see=PHONE)
+        await run("the issuer's own app: approved", lambda: shopper.decide(approves=True), see=PHONE)
+        await run("the issuer's own app: denied", lambda: shopper.decide(approves=False), see=PHONE)
+        await run("RenewCard without card data: D1 requests them", shopper.renewed, see=CALLBACKS)
         await run("a handler is killed with a callback, another replies", self._killed)
-        await run("ListThreeDSOperations: the history, newest first", self._history)
+        await run("ListThreeDSOperations: the history, newest first", self._history, see=CARDS)
+
+    async def _connect(self) -> str:
+        issuer = self._stage.sandbox.issuer
+        await issuer.answer(issuer.all_kinds)
+        await issuer.until_settled()
+        return "consumer information, OTP, authentication and its result, card credentials"
 
     async def _no_handler(self) -> str:
         purchase = self._shopper.buy(Flow.SMS_OTP)
@@ -66,14 +65,14 @@ class Purchases:
         expect(operation.type_text == "ENROLL_AUTHN", operation.type_text)
         purchase = self._shopper.buy(Flow.OOB)
         await self._shopper.awaits(purchase, Status.AWAITS_DECISION)
-        purchase.approve()
+        await self._shopper.act(purchase, purchase.approve)
         ended = await self._shopper.over(purchase, Status.SUCCESSFUL)
         return f"{operation.type_text} arrives; {ended}"
 
     async def _denied(self) -> str:
         purchase = self._shopper.buy(Flow.OOB)
         await self._shopper.awaits(purchase, Status.AWAITS_DECISION)
-        purchase.deny()
+        await self._shopper.act(purchase, purchase.deny)
         await self._shopper.over(purchase, Status.FAILED)
         app = next(iter(self._stage.sandbox.authenticators.all()))
         removed = await self._watch_one(
@@ -83,14 +82,10 @@ class Purchases:
         )
         return f"FAILED; then DeleteAuthenticator, and {removed.consumer_operation.type_text} arrives"
 
-    async def _issuer_approved(self) -> str:
-        return await self._shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
-
-    async def _issuer_denied(self) -> str:
-        return await self._shopper.decide(authentication.AUTHENTICATION_STATUS_FAILED, Status.FAILED)
-
     async def _killed(self) -> str:
-        shopper = self._shopper
+        shopper, issuer = self._shopper, self._stage.sandbox.issuer
+        await issuer.answer(())
+        await issuer.until_settled()
         async with HangingHandler.connect(self._stage) as hanging:
             purchase = shopper.buy(Flow.SMS_OTP_ISSUER)
             await hanging.callback_kind()
@@ -99,7 +94,9 @@ class Purchases:
                 await shopper.awaits(purchase, Status.AWAITS_OTP)
                 shopper.type_otp(purchase)
                 ended = await shopper.over(purchase, Status.SUCCESSFUL)
-                return f"the other handler got it as attempt {stand_in.requests[0].attempt}; {ended}"
+                attempt = stand_in.requests[0].attempt
+        await issuer.answer(issuer.all_kinds)
+        return f"the other handler got it as attempt {attempt}; {ended}"
 
     async def _history(self) -> str:
         stub = ThreeDSOperationServiceStub(self._stage.channel)

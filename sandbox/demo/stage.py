@@ -1,5 +1,8 @@
 """What the parts of the demonstration share."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +15,7 @@ from sandbox.demo.steps import Steps, UnexpectedError, expect
 from sandbox.gateway import GatewayProcess
 from sandbox.sandbox import Sandbox
 
-__all__ = ["CALL_SECONDS", "Stage", "expect_error"]
+__all__ = ["CALL_SECONDS", "Stage", "answering", "expect_error"]
 
 CALL_SECONDS = 5.0
 """The deadline of every call, in seconds."""
@@ -27,6 +30,19 @@ class Stage:
     gateway: GatewayProcess
     channel: grpc.aio.Channel
     sender: NotificationSender
+
+
+@asynccontextmanager
+async def answering(stage: Stage) -> AsyncIterator[None]:
+    """Keep the sandbox's handler at the gateway for the duration of the block; it answers nothing until told to."""
+    issuer = stage.sandbox.issuer
+    await issuer.answer(())
+    running = asyncio.create_task(issuer.run(stage.channel))
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def expect_error(

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from aiohttp import ClientSession
+from playwright.async_api import Browser, expect
 from rich.console import Console
 
+from sandbox import Sandbox
+from sandbox.demo.guide import GuidedSteps, NobodyWatchesError
 from sandbox.demo.steps import Steps
-from tests.e2e.command import d1_gateway, ended, running, takes
+from tests.e2e.browsing import violations
+from tests.e2e.command import GATEWAY, d1_gateway, ended, invoked, running, takes
 
 _SECONDS = 120.0
 _POLL_SECONDS = 0.01
@@ -48,6 +53,7 @@ async def test_the_demonstration_passes_and_ends_by_itself_in_the_time_that_its_
         (_DEMO, 0, signal.SIGTERM),
         (_DEMO, 1, signal.SIGHUP),
         (_DEMO, "passed", signal.SIGINT),
+        ((*_DEMO, "--console"), "as soon as", signal.SIGINT),
         (_CLUSTER, 0, signal.SIGINT),
         (_CLUSTER, 1, signal.SIGHUP),
         (_CLUSTER, 3, signal.SIGTERM),
@@ -82,6 +88,57 @@ async def test_sigterm_ends_a_demonstration_in_the_background_which_ignores_ctrl
         assert (await ended(process)).status == 128 + signal.SIGTERM
 
     assert _names(tmp_path) == []
+
+
+@pytest.mark.timeout(150)
+async def test_the_console_shows_the_demonstration_while_a_page_is_open_and_tells_which_step_failed(
+    browser: Browser,
+) -> None:
+    async with asyncio.timeout(_SECONDS), running(*_DEMO, "--console", "--pace", "0.05") as process:
+        assert process.stdout is not None
+        url = (await process.stdout.readline()).decode().removeprefix("console at ").strip()
+        await _until("as soon as", process)
+        async with ClientSession(url, raise_for_status=True) as control:
+            await control.post("/sandbox/faults", json={"operation": "registerCard", "status": 403})
+        async with await browser.new_page() as page:
+            await page.goto(url)
+            told = page.locator("#demo")
+            await expect(told).to_contain_text(re.compile(r"Step \d+ of \d+ · A card's life cycle"))
+            await expect(told.get_by_role("link", name="Cards")).to_have_attribute("href", "#cards-title")
+            await expect(page.locator("section.seen h2")).to_contain_text("Cards")
+        await _until("as soon as", process)
+
+        async with await browser.new_page(reduced_motion="reduce") as page:
+            complaints: list[str] = []
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            await page.goto(url)
+            told = page.locator("#demo")
+            await expect(told).to_contain_text("The demonstration is over.", timeout=60_000)
+            await expect(told).to_contain_text(re.compile(r"\d\d steps passed, 1 failed"))
+            await expect(told.get_by_role("listitem")).to_contain_text("(JWE): FAILED_PRECONDITION")
+            await expect(page.locator("#gateway")).to_have_text("Gateway connected")
+            assert await violations(page) == []
+            assert complaints == []
+            process.send_signal(signal.SIGINT)
+            demonstration = await ended(process)
+
+    assert (demonstration.status, demonstration.stderr) == (1, "")
+    assert "The console stays open" in demonstration.stdout
+
+
+async def test_a_demonstration_that_nobody_watches_ends_and_says_what_to_do(shared_sandbox: Sandbox) -> None:
+    async def action() -> str:
+        raise AssertionError("nobody sees it")
+
+    steps = GuidedSteps(Console(quiet=True), shared_sandbox.console, 1, pace_seconds=0, open_seconds=0.01)
+    with pytest.raises(NobodyWatchesError, match="start again, and open its address"):
+        await steps.run("a step", action)
+
+
+async def test_the_console_shows_one_gateway_and_refuses_a_cluster() -> None:
+    refused = await invoked(GATEWAY, *_CLUSTER, "--console")
+    assert refused.only_line(2) == "--console shows one gateway: leave out --cluster"
 
 
 async def test_an_error_in_the_cleanup_of_a_step_does_not_hide_that_the_demonstration_is_to_end() -> None:

@@ -62,7 +62,7 @@ export function renderNotifications() {
     const status = short(each.operation.status);
     const level = { successful: "good", failed: "bad" }[status] ?? "idle";
     return h("tr", { id: `notification-${each.cursor}` },
-      h("th", { scope: "row" }, short(each.operation.type)),
+      h("th", { scope: "row" }, short(each.operation.type) || each.operation.type_text),
       cell(h("span", { class: `state ${level}` }, status)),
       cell(each.cardId || each.consumerId),
       h("td", { class: "number" }, h("code", {}, each.cursor)),

@@ -3,6 +3,7 @@
 import * as activity from "./activity.js";
 import * as authentications from "./authentications.js";
 import * as cards from "./cards.js";
+import * as demo from "./demo.js";
 import { elapsed, h, show } from "./dom.js";
 import * as faults from "./faults.js";
 import { follow, only } from "./feed.js";
@@ -30,6 +31,7 @@ const SHOWN = [
   [activity.renderNotifications, ["notifications"]],
   [activity.renderSubscriptions, ["subscriptions"]],
   [activity.renderHandler, ["handler"]],
+  [demo.render, ["caption"]],
 ];
 
 let waiting = null;

@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
 from issuer.common.v1.card_data_pb2 import CardCredentials, CardExpiry
-from issuer.consumer.v1 import authentication_pb2 as authentication
-from sandbox.d1.acs.purchase import Status
 from sandbox.d1.model.contract import CardState
 from sandbox.demo.authentications import Authentications
 from sandbox.demo.cards import Cards
@@ -15,7 +13,7 @@ from sandbox.demo.cluster.site import Site, readiness
 from sandbox.demo.notifications import Notifications
 from sandbox.demo.purchases import Purchases
 from sandbox.demo.shopper import Shopper
-from sandbox.demo.stage import CALL_SECONDS
+from sandbox.demo.stage import CALL_SECONDS, answering
 from sandbox.demo.steps import expect
 from sandbox.handler import Handler
 
@@ -39,7 +37,8 @@ class Sharing:
         site.d1_calls(site.a)
         await Cards(site.a).walk()
         await Authentications(site.b).walk()
-        await Purchases(site.b).walk("Purchases: D1 -> gateway A -> NATS -> gateway B -> handler, and back")
+        async with answering(site.b):
+            await Purchases(site.b).walk("Purchases: D1 -> gateway A -> NATS -> gateway B -> handler, and back")
         steps.title("Notifications: D1 -> gateway A -> NATS -> gateway B -> subscriber")
         await Notifications(site.b).walk_arrivals()
         site.d1_calls(site.b)
@@ -60,7 +59,7 @@ class Sharing:
             return run
 
         async def approved() -> str:
-            ended = await shopper.decide(authentication.AUTHENTICATION_STATUS_SUCCESSFUL, Status.SUCCESSFUL)
+            ended = await shopper.decide(approves=True)
             return f"completed at A, asked for at B: {ended}"
 
         return [
