@@ -4,6 +4,7 @@ Plain HTTP on loopback.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,12 +50,14 @@ _HOSTS = frozenset({HOST, "localhost"})
 _MOST_NOTIFICATIONS = 1_000
 _LONGEST_WAIT_MS = 60_000
 _FOR_PEOPLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+_EDGE_URL = re.compile(r"https://[\w.-]+:\d{1,5}")
 
 _ENDPOINTS = {
     **FaultControl.ENDPOINTS,
     "GET /sandbox/cards": "",
     "POST /sandbox/consumers": "consumerId",
     "POST /sandbox/tokens/expire": "",
+    "POST /sandbox/edge": "url, other: whose callbacks D1 calls, and whose while that one is down",
     "POST /sandbox/banking-path": f"path ({contract.BANKING} at first): where callbacks about consumers begin",
     "POST /sandbox/notifications": (
         "cardId, variant, count, delay_ms, operationId, operation, status, consumerId, details, error"
@@ -107,6 +110,7 @@ class Control:
                 web.get("/sandbox/cards", self._list_cards),
                 web.post("/sandbox/consumers", self._add_consumer),
                 web.post("/sandbox/tokens/expire", self._expire_tokens),
+                web.post("/sandbox/edge", self._set_edge),
                 web.post("/sandbox/banking-path", self._set_banking_path),
                 web.post("/sandbox/notifications", self._notify),
                 *self.keys.routes(),
@@ -145,6 +149,12 @@ class Control:
 
     async def _expire_tokens(self, _: web.Request) -> web.Response:
         self.tokens.expire_all()
+        return web.Response(status=204)
+
+    async def _set_edge(self, request: web.Request) -> web.Response:
+        body = json_object(await request.read())
+        other = optional_text(body, "other", _EDGE_URL)
+        self.edge.set_edge(text(body, "url", _EDGE_URL), *(() if other is None else (other,)))
         return web.Response(status=204)
 
     async def _set_banking_path(self, request: web.Request) -> web.Response:

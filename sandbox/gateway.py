@@ -18,6 +18,7 @@ import orjson
 from sandbox.common.gateway_log import begin_log, keep_log
 from sandbox.common.pki import Identity, Pki
 from sandbox.common.ports import free_ports
+from sandbox.common.server import HOST
 from sandbox.gateway_config import GatewayConfig, SharedStorage, write_policy
 
 __all__ = ["GatewayConfig", "GatewayProcess", "SharedStorage", "channel", "credentials", "write_policy"]
@@ -235,5 +236,6 @@ def _ready(log: Path, begin: int) -> _Ready | None:
     for line in _read(log, begin).splitlines(keepends=True):
         if b'"event":"gateway_started"' in line and line.endswith(b"\n"):
             logged = orjson.loads(line)
-            return _Ready(logged["grpc"], logged["edge"], logged["admin"])
+            # It may listen on every address; this is where a sandbox's certificates and clients know it.
+            return _Ready(*(f"{HOST}:{logged[each].rpartition(':')[2]}" for each in ("grpc", "edge", "admin")))
     return None

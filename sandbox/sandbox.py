@@ -100,6 +100,7 @@ class Sandbox:
         d1_port: int = 0,
         threeds_port: int = 0,
         control_port: int = 0,
+        host: str = HOST,
         edge_credentials: EdgeCredentials | None = None,
         edge_timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
         threeds_delays: Delays = DELAYS,
@@ -115,6 +116,7 @@ class Sandbox:
             d1_port: D1's port; 0 for any free port.
             threeds_port: The 3-D Secure server's port; 0 for any free port.
             control_port: The control API's port; 0 for any free port.
+            host: The address that everything listens on. The URLs remain those of loopback.
             edge_credentials: D1's credentials for tokens of the edge; None for mutual TLS alone.
             edge_timeout_seconds: The edge's time limit for a response to D1.
             threeds_delays: Delays of the 3-D Secure server.
@@ -132,14 +134,23 @@ class Sandbox:
         state = state or MemoryState()
         faults = Faults()
         d1_starts = D1.start(
-            pki, issuer_id, products, faults, state, d1_port, edge_credentials, edge_timeout_seconds, clock=clock
+            pki,
+            issuer_id,
+            products,
+            faults,
+            state,
+            d1_port,
+            edge_credentials,
+            edge_timeout_seconds,
+            clock=clock,
+            host=host,
         )
         threeds_starts = ThreeDS.start(
-            pki.threeds_server, faults, state, port=threeds_port, delays=threeds_delays, clock=clock
+            pki.threeds_server, faults, state, port=threeds_port, delays=threeds_delays, clock=clock, host=host
         )
         async with d1_starts as d1, threeds_starts as threeds:
             made = cls._of(issuer_id, pki, d1, threeds, faults, clock)
-            async with serve(_control(made, d1, clock).app(), control_port) as actual_port:
+            async with serve(_control(made, d1, clock).app(), control_port, host=host) as actual_port:
                 yield replace(made, control_url=f"http://{HOST}:{actual_port}")
 
     @classmethod

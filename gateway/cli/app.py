@@ -126,6 +126,9 @@ def sandbox(
         Path | None,
         typer.Option(metavar="FILE", help="JSON with cards, consumers and authenticators to add, unless known."),
     ] = None,
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where to listen; for a container, whose ports are published.")
+    ] = "127.0.0.1",
     no_handler: Annotated[
         bool, typer.Option("--no-handler", help="Answer none of D1's callbacks: bring your own handler.")
     ] = False,
@@ -134,7 +137,7 @@ def sandbox(
     from sandbox.common.signals import run
     from sandbox.playground import Choices, PlaygroundError, playground
 
-    choices = Choices(folder, port_base, fresh=fresh, fixtures=fixtures, handler=not no_handler)
+    choices = Choices(folder, port_base, fresh=fresh, fixtures=fixtures, listen=listen, handler=not no_handler)
     try:
         run(playground(Console(highlight=False), choices))
     except PlaygroundError as error:

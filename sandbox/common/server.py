@@ -1,4 +1,4 @@
-"""An HTTP server on loopback."""
+"""An HTTP server, on loopback unless told otherwise."""
 
 import asyncio
 import ssl
@@ -11,19 +11,22 @@ from aiohttp.typedefs import Handler, Middleware
 __all__ = ["HOST", "serve"]
 
 HOST = "127.0.0.1"
-"""The only address the sandbox listens on."""
+"""Where the sandbox is reached, and listens unless told otherwise."""
 
 _SHUTDOWN_SECONDS = 0.2
 
 
 @asynccontextmanager
-async def serve(app: web.Application, port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def serve(
+    app: web.Application, port: int, tls: ssl.SSLContext | None = None, *, host: str = HOST
+) -> AsyncIterator[int]:
     """Serve an application for the duration of the block.
 
     Args:
         app: The application.
         port: The port; 0 for any free port.
         tls: None for plain HTTP.
+        host: The address to listen on.
 
     Yields:
         The port in use.
@@ -36,7 +39,7 @@ async def serve(app: web.Application, port: int, tls: ssl.SSLContext | None = No
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, HOST, port, ssl_context=tls).start()
+        await web.TCPSite(runner, host, port, ssl_context=tls).start()
         _, actual_port = runner.addresses[0]
         yield actual_port
     finally:

@@ -65,6 +65,7 @@ class D1:
         edge_timeout_seconds: float,
         *,
         clock: Callable[[], float],
+        host: str = HOST,
     ) -> AsyncIterator["D1"]:
         """Run D1 for the duration of the block.
 
@@ -78,6 +79,7 @@ class D1:
             edge_credentials: D1's credentials for tokens of the edge; None for mutual TLS alone.
             edge_timeout_seconds: The edge's time limit for a response.
             clock: Returns the time, in seconds since 1970 (UTC).
+            host: The address to listen on.
         """
         client = client_context(pki.d1_client, pki.server_ca)
         async with (
@@ -93,7 +95,7 @@ class D1:
         ):
             made = cls._of(pki, issuer_id, CardStore(products, state), edge, background, state, clock)
             tls = server_context(pki.d1_server, pki.gateway_client_ca)
-            async with serve(_app(made, faults, clock), port, tls) as actual_port:
+            async with serve(_app(made, faults, clock), port, tls, host=host) as actual_port:
                 yield replace(made, url=f"https://{HOST}:{actual_port}")
 
     @classmethod

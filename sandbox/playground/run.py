@@ -4,10 +4,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 
+from sandbox.common.server import HOST
 from sandbox.common.state import KeptState, StateError
 from sandbox.console.gateway import Gateway
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
@@ -41,6 +42,8 @@ class Choices:
     """Cards, consumers and authenticators to add; None for the sample, in a new folder only."""
     handler: bool
     """Whether the sandbox answers callbacks itself."""
+    listen: str = HOST
+    """The address that everything listens on."""
 
 
 async def playground(console: Console, choices: Choices) -> None:
@@ -54,7 +57,7 @@ async def playground(console: Console, choices: Choices) -> None:
         folder = running.enter_context(use_folder(choices.folder, fresh=choices.fresh))
         ports = Ports.of(choices.port_base)
         try:
-            playing = await _start(running, folder, ports, fixtures)
+            playing = await _start(running, folder, ports, fixtures, choices.listen)
         except StateError as error:
             raise PlaygroundError(str(error)) from None
         except OSError as error:
@@ -72,7 +75,9 @@ async def playground(console: Console, choices: Choices) -> None:
         await _keep_running(gateway, console)
 
 
-async def _start(running: AsyncExitStack, folder: Path, ports: Ports, fixtures: Fixtures | None) -> Playing:
+async def _start(
+    running: AsyncExitStack, folder: Path, ports: Ports, fixtures: Fixtures | None, listen: str
+) -> Playing:
     state = running.enter_context(KeptState.open(folder))
     sandbox = await running.enter_async_context(
         Sandbox.start(
@@ -80,6 +85,7 @@ async def _start(running: AsyncExitStack, folder: Path, ports: Ports, fixtures: 
             d1_port=ports.d1,
             threeds_port=ports.threeds,
             control_port=ports.control,
+            host=listen,
             edge_timeout_seconds=_EDGE_SECONDS,
             state=state,
         )
@@ -89,7 +95,7 @@ async def _start(running: AsyncExitStack, folder: Path, ports: Ports, fixtures: 
         fixtures = Fixtures() if begun else Fixtures.read(SAMPLE)
     fixtures.register(sandbox)
     try:
-        gateway = await GatewayProcess.start(_config(sandbox, folder, ports), folder, kept=True)
+        gateway = await GatewayProcess.start(_config(sandbox, folder, ports, listen), folder, kept=True)
     except RuntimeError as error:
         raise PlaygroundError(str(error)) from None
     await running.enter_async_context(gateway)
@@ -101,14 +107,16 @@ async def _start(running: AsyncExitStack, folder: Path, ports: Ports, fixtures: 
     return playing
 
 
-def _config(sandbox: Sandbox, folder: Path, ports: Ports) -> GatewayConfig:
+def _config(sandbox: Sandbox, folder: Path, ports: Ports, listen: str) -> GatewayConfig:
+    listeners: dict[str, Any] = {table: {"host": listen} for table in ("grpc", "edge", "admin")}
+    deadlines: dict[str, Any] = {f"callbacks.{kind}": {"deadline_seconds": _CALLBACK_SECONDS} for kind in _KINDS}
     return replace(
         GatewayConfig.of(sandbox, folder),
         grpc_port=ports.grpc,
         edge_port=ports.edge,
         admin_port=ports.admin,
         retention_seconds=_RETENTION_SECONDS,
-        more={f"callbacks.{kind}": {"deadline_seconds": _CALLBACK_SECONDS} for kind in _KINDS},
+        more=listeners | deadlines,
     )
 
 

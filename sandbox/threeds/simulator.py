@@ -39,7 +39,15 @@ class ThreeDS:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls, identity: Identity, faults: Faults, state: State, *, port: int, delays: Delays, clock: Callable[[], float]
+        cls,
+        identity: Identity,
+        faults: Faults,
+        state: State,
+        *,
+        port: int,
+        delays: Delays,
+        clock: Callable[[], float],
+        host: str = HOST,
     ) -> AsyncIterator["ThreeDS"]:
         """Run a 3-D Secure server for the duration of the block.
 
@@ -50,6 +58,7 @@ class ThreeDS:
             port: The port to listen on; 0 for any free port.
             delays: The server's delays.
             clock: Returns the time, in seconds since 1970 (UTC).
+            host: The address to listen on.
 
         Raises:
             OSError: The port is taken.
@@ -58,7 +67,7 @@ class ThreeDS:
         api_key = state.table("api_keys", str).setdefault("3-D Secure server", str(uuid.uuid4()))
         endpoints = ServerEndpoints(transactions, delays)
         app = _app(transactions, endpoints, api_key, faults)
-        async with serve(app, port, server_context(identity)) as actual_port:
+        async with serve(app, port, server_context(identity), host=host) as actual_port:
             yield cls(f"https://{HOST}:{actual_port}", api_key, transactions, endpoints)
 
 

@@ -126,6 +126,17 @@ async def test_d1_gets_the_data_of_a_card_that_follows_another(rpc: str, sandbox
     assert (await sandbox_of_all.control("GET", "errors")) == {"errors": []}
 
 
+async def test_for_a_container_it_listens_on_every_address_and_shows_those_of_loopback(tmp_path: Path) -> None:
+    async with playing(tmp_path, "--listen", "0.0.0.0") as sandbox:  # noqa: S104 (what is tested)
+        addresses = [each.rpartition("/")[2].split(":") for each in sandbox.facts["addresses"].values()]
+        assert {host for host, _ in addresses} == {"127.0.0.1"}
+        for _, port in addresses:
+            _, writer = await asyncio.open_connection("127.0.0.2", int(port))
+            writer.close()
+        bought = await sandbox.control("POST", "purchases", cardId="card_1", flow="frictionless", wait_ms=20_000)
+        assert bought["status"] == "SUCCESSFUL"
+
+
 @pytest.mark.timeout(150)
 async def test_a_restart_at_any_moment_forgets_nothing_and_is_at_the_same_addresses(tmp_path: Path) -> None:
     base = free_ports(6)[0]

@@ -5,9 +5,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sandbox.common.ports import free_ports
 from sandbox.d1.acs.purchase import Flow
 from tests.integration.sandbox.sandbox_caller import Caller, jwk
-from tests.integration.sandbox.sandbox_edge import Edge, buy
+from tests.integration.sandbox.sandbox_edge import Edge, EdgeServer, buy
 
 pytestmark = pytest.mark.usefixtures("edge")
 
@@ -89,6 +90,19 @@ async def test_callbacks_about_consumers_begin_where_they_are_told_to(caller: Ca
         edge.banking_path = "/banking/d1/v1"
 
 
+async def test_d1_calls_the_gateway_that_it_is_told_to_and_another_one_while_that_is_down(
+    caller: Caller, edge_server: EdgeServer
+) -> None:
+    down = f"https://127.0.0.1:{free_ports(1)[0]}"
+    try:
+        assert (await caller.control("POST", "edge", {"url": down, "other": edge_server.url})).status == 204
+        assert (await caller.control("POST", "notifications", {"cardId": "c"})).status == 200
+        assert (await caller.control("POST", "edge", {"url": down})).status == 204
+        assert (await caller.control("POST", "notifications", {"cardId": "c"})).status == 502
+    finally:
+        caller.sandbox.set_edge(edge_server.url)
+
+
 async def test_nothing_of_the_control_api_is_on_the_port_of_d1(caller: Caller) -> None:
     for path in ("/", "/sandbox/cards"):
         assert (await caller.send("GET", path, headers=caller.headers())).status == 404
@@ -113,6 +127,8 @@ P256, P384 = (
         ("faults", "status", {"operation": "handler.deliver_otp", "status": 503}),
         ("consumers", "consumerId", {"consumerId": "a b"}),
         *(("banking-path", "path", {"path": path}) for path in ("", "/", "banking", "/a/", "/../a")),
+        *(("edge", "url", {"url": url}) for url in ("", "http://h:1", "https://h", "https://u:p@h:1", "https://h:1/x")),
+        ("edge", "other", {"url": "https://h:1", "other": "h:1"}),
         ("notifications", "variant", NOTIFICATION | {"variant": "none"}),
         ("notifications", "details", NOTIFICATION | {"details": []}),
         ("notifications", "body", []),
