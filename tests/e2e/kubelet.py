@@ -1,5 +1,6 @@
 """Pods as Kustomize renders them, and their volumes as kubelet lays them out, for a process that is not root."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ __all__ = ["KUBERNETES", "Manifests", "Mount", "Pod", "rendered"]
 
 KUBERNETES: Final = Path(__file__).parents[2] / "deploy" / "kubernetes"
 
+_OLDEST_KUBECTL: Final = (1, 30)
+"""Debian's package is of 2021, and knows no components."""
 _DEFAULT_MODE: Final = 0o644
 _READABLE_FOR_GROUP: Final = 0o440
 """What kubelet adds to the mode of each file that it mounts read-only under ``fsGroup`` (`SetVolumeOwnership`)."""
@@ -143,13 +146,21 @@ class Manifests:
 @cache
 def rendered(folder: Path) -> Manifests:
     """Render a Kustomize folder; skip the test where that cannot be done."""
-    if shutil.which("kubectl") is None:
-        # Debian has only a release of 2021, which knows no components.
+    if shutil.which("kubectl") is None or _kubectl_version() < _OLDEST_KUBECTL:
         pytest.skip("this machine lacks kubectl 1.30 or newer, which renders the manifests")
-    command = ("kubectl", "kustomize", str(folder))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own manifests)
+    return Manifests([each for each in yaml.safe_load_all(_kubectl("kustomize", str(folder))) if each])
+
+
+@cache
+def _kubectl_version() -> tuple[int, int]:
+    found = json.loads(_kubectl("version", "--client", "--output=json"))["clientVersion"]
+    return int(found["major"]), int(found["minor"].rstrip("+"))
+
+
+def _kubectl(*arguments: str) -> str:
+    done = subprocess.run(("kubectl", *arguments), capture_output=True, text=True, check=False)  # noqa: S603, S607 (our own manifests)
     assert not done.returncode, done.stderr
-    return Manifests([each for each in yaml.safe_load_all(done.stdout) if each])
+    return done.stdout
 
 
 def _write(file: Path, content: bytes, group: int, mode: int) -> None:

@@ -20,6 +20,7 @@ import aiohttp
 import kubernetes_validate
 import orjson
 import pytest
+import yarl
 
 from gateway.settings import Settings
 from sandbox import Sandbox
@@ -134,6 +135,14 @@ def test_ports_of_settings_pods_services_and_policy_are_the_same(manifests: Mani
     assert allowed == ["grpc", "edge", "admin"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert pod.container[probe]["httpGet"]["port"] == "admin"
+
+
+def test_pods_may_reach_dns_and_what_the_settings_name_and_nothing_else(manifests: Manifests) -> None:
+    settings = _settings_of(manifests)
+    urls = [settings["d1"]["base_url"], settings["threeds"]["base_url"], *settings.get("nats", {}).get("servers", ())]
+    needed = {(yarl.URL(url).port or 443, "TCP") for url in urls} | {(53, "UDP"), (53, "TCP")}
+    egress = manifests.one("NetworkPolicy")["spec"]["egress"]
+    assert {(each["port"], each.get("protocol", "TCP")) for rule in egress for each in rule["ports"]} == needed
 
 
 def test_pods_have_time_to_drain(manifests: Manifests) -> None:
