@@ -7,9 +7,9 @@ import structlog
 
 __all__ = ["DamagedEventError", "DamagedSubscriptionError", "KnownDamage", "is_corruption"]
 
-_OF_EVENT = "Stop the gateway and run d1-gateway log check, then restore the event log or skip the notification."
+_OF_EVENT = "Run d1-gateway log check, then stop the gateway and restore the event log or skip the notification."
 _OF_SUBSCRIPTION = "Delete the subscription while the gateway runs, then reset it to before what was not processed."
-_OF_STRUCTURE = "Stop the gateway, then restore the newest backup, or move the file away to start with a new one."
+_OF_STRUCTURE = "Stop the gateway, then run d1-gateway log restore with a backup, or move the file away to start anew."
 
 _log = structlog.get_logger(__name__)
 

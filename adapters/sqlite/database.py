@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from io import FileIO
 from pathlib import Path
 
@@ -15,10 +16,25 @@ from adapters.sqlite.events import read_bounds
 from adapters.sqlite.files import Files
 from gateway.ports import LogBounds
 
-__all__ = ["Database", "EventLogOpenError", "FileLostError", "connect_reader", "connect_writer", "open_database"]
+__all__ = [
+    "ASIDE",
+    "Database",
+    "EventLogOpenError",
+    "FileLostError",
+    "claim",
+    "connect_reader",
+    "connect_writer",
+    "open_database",
+]
+
+ASIDE = ".before-"
+"""What follows the name of a log in those of the logs that a restore has replaced."""
 
 _BUSY_TIMEOUT_SECONDS = 0.5
 """How long a connection waits for another process's lock."""
+
+_PATIENCE_SECONDS = 15.0
+"""How long the start waits for programs that read the file, such as a backup: the checkpoint has to pass them."""
 
 _STATEMENT_CACHE_SIZE = 256
 
@@ -69,11 +85,13 @@ def open_database(path: Path) -> Database:
     named, path = path.absolute(), path.resolve()
     with contextlib.ExitStack() as undo:
         try:
-            lock = undo.enter_context(_lock(path))
+            lock = undo.enter_context(claim(path))
             _create_private(path)
+            _drop_second_names(path)
             _reject_hard_links(path)
             with contextlib.closing(_connect(path, "rw")) as connection:
                 _prepare(path, connection)
+                connection.execute(f"PRAGMA busy_timeout = {round(_PATIENCE_SECONDS * 1000)}")
                 _make_durable(connection)
                 log_id, bounds = schema.read_log_id(connection), read_bounds(connection)
                 damaged = subscriptions.read(connection).damaged
@@ -133,7 +151,13 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _lock(path: Path) -> FileIO:
+def claim(path: Path) -> FileIO:
+    """Lock a log, by a file beside it, until that is closed.
+
+    Raises:
+        EventLogOpenError: Another process has it.
+        OSError: The folder cannot be written.
+    """
     lock = FileIO(path.with_name(f"{path.name}.lock"), "a", opener=_private)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,6 +170,13 @@ def _lock(path: Path) -> FileIO:
 def _create_private(path: Path) -> None:
     # SQLite gives the -wal and -shm files the same permissions.
     FileIO(path, "a", opener=_private).close()
+
+
+def _drop_second_names(path: Path) -> None:
+    # Of a restore that was killed before it put the other file in place.
+    for each in path.parent.glob(f"{escape(path.name)}{ASIDE}*"):
+        if each.samefile(path):
+            each.unlink()
 
 
 def _reject_hard_links(path: Path) -> None:

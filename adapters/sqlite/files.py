@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-__all__ = ["Files", "Loss"]
+__all__ = ["Files", "Loss", "sync_folder"]
 
 _HEADER_BYTES: Final = 32
 _FRAME_HEADER_BYTES: Final = 24
@@ -162,6 +162,19 @@ class Files:
             busy, frames, copied = self._keeper.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             is_saved = not busy and frames == copied and self.is_in_place()
         return Loss(path, what, is_saved)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write to disk which names a folder has. Blocks.
+
+    Raises:
+        OSError: The disk fails.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

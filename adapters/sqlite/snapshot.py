@@ -6,11 +6,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from adapters.sqlite import schema, subscriptions
+from adapters.sqlite.check import find_damage
 from adapters.sqlite.database import EventLogOpenError
 from adapters.sqlite.events import read_bounds
-from gateway.ports import Statistics
+from gateway.ports import Backup, Damage, ReportProgress, Statistics
 
-__all__ = ["looking_at", "read_statistics"]
+__all__ = ["damage_of", "is_current", "is_current_backup", "looking_at", "read_statistics"]
 
 _BUSY_TIMEOUT_SECONDS = 5.0
 
@@ -43,6 +44,31 @@ def looking_at(path: Path, *, is_backup: bool = False) -> Iterator[sqlite3.Conne
         # SQLite needs its shared memory beside the file, also to read.
         hint = " Can its folder be written, as by the gateway's user?" if _cannot_open(error) else ""
         raise EventLogOpenError(f"The event log {path} cannot be read: {error}.{hint}") from error
+
+
+def is_current(path: Path) -> bool:
+    """Return whether a log has this version's schema, so that it can be read without migrating it. Blocks.
+
+    Raises:
+        EventLogOpenError: See `looking_at`.
+    """
+    with looking_at(path) as connection:
+        return schema.read_version(connection) == schema.SCHEMA_VERSION
+
+
+def is_current_backup(backup: Backup) -> bool:
+    """Return the same of a backup."""
+    return backup.schema == schema.SCHEMA_VERSION
+
+
+def damage_of(path: Path, report: ReportProgress | None = None, *, is_backup: bool = False) -> Damage:
+    """Read everything, and return what is damaged. Blocks.
+
+    Raises:
+        EventLogOpenError: See `looking_at`.
+    """
+    with looking_at(path, is_backup=is_backup) as connection:
+        return find_damage(connection, report)
 
 
 def read_statistics(path: Path) -> Statistics:

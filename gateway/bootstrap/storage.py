@@ -11,7 +11,7 @@ from gateway.ports import KeyValueStore, Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
-__all__ = ["check_storage", "open_embedded", "open_shared", "open_storage", "record_cipher"]
+__all__ = ["check_storage", "key_file_of", "open_embedded", "open_shared", "open_storage", "record_cipher"]
 
 
 def check_storage(settings: Settings) -> None:
@@ -76,13 +76,19 @@ async def record_cipher(settings: Settings, store: KeyValueStore) -> RecordCiphe
     Raises:
         SettingsError: The key cannot be used, or is not that of the storage's records.
     """
-    event_log, idempotency = settings.event_log.path, settings.idempotency
+    idempotency = settings.idempotency
     return await key_check.open_cipher(
         store,
-        idempotency.key_file or event_log.with_name(f"{event_log.name}.key"),
+        key_file_of(settings),
         is_default=idempotency.key_file is None,
         forgotten_key_id=idempotency.forget_records_of,
     )
+
+
+def key_file_of(settings: Settings) -> Path:
+    """Return the file that has the key of the idempotency records, or will have it after the first start."""
+    event_log = settings.event_log.path
+    return settings.idempotency.key_file or event_log.with_name(f"{event_log.name}.key")
 
 
 def _check_shared(settings: Settings, named: NatsSettings) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from gateway.cli.output import FAILED, INTERRUPTED, UNUSABLE, ConfigFile, failed, load_settings
 from gateway.errors import GatewayError
-from gateway.ports import Engine
+from gateway.ports import BackupDamagedError, BackupFailedError, BackupUnusableError, Engine
 from gateway.settings import SettingsError
 
 __all__ = ["app"]
@@ -19,6 +20,70 @@ _MAX_SEQUENCE: Final = 2**63 - 1
 
 Source = Annotated[Engine, typer.Option("--from", help="Engine to copy from.")]
 Target = Annotated[Engine, typer.Option("--to", help="Engine to copy to.")]
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="The backup to make.", dir_okay=False)],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Back up the event log into one file, while gateways run.
+
+    The file has its name only once it is complete and on disk. Its last line says what it is, with a digest. The key
+    file of the idempotency records is not in it.
+
+    Exit status:
+
+    - 0: the backup is made
+
+    - 1: it failed midway, for example on a full disk; nothing is left of it
+
+    - 2: the command line or the settings cannot be used, the file exists, or the event log cannot be opened
+
+    - 130: interrupted by Ctrl-C; nothing is left of it
+    """
+    from gateway.cli.event_log_backup import back_up_log  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        back_up_log(load_settings(config_file), file, overwrites=force)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="The backup.", dir_okay=False)],
+    *,
+    keep_epoch: Annotated[
+        bool,
+        typer.Option("--keep-epoch", help="Cursors stay valid. Only if nothing was stored after the backup."),
+    ] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Put a backup in the place of the event log, and give it a new epoch.
+
+    First stop all gateways. A former event log is kept, under another name beside it. With NATS, nats.prefix must be
+    one without an event log.
+
+    Exit status:
+
+    - 0: the event log is restored
+
+    - 1: the backup is damaged, or it failed midway; the former event log is in its place, and with NATS the command
+      can be run again
+
+    - 2: the command line or the settings cannot be used, the file is no backup that this version can use, or a gateway
+      uses the event log; nothing was changed
+
+    - 130: interrupted by Ctrl-C; as 1
+    """
+    from gateway.cli.event_log_backup import restore_log  # noqa: PLC0415 (see gateway.cli.app)
+
+    with _failing():
+        settings = load_settings(config_file)
+        if keep_epoch and settings.nats is not None:
+            raise failed(UNUSABLE, "--keep-epoch: a log that is restored into NATS always has a new epoch")
+        restore_log(settings, file, keeps_epoch=keep_epoch)
 
 
 @app.command()
@@ -99,10 +164,15 @@ def new_epoch(config_file: ConfigFile = None) -> None:
 
 
 @app.command()
-def check(config_file: ConfigFile = None) -> None:
-    """Read everything in the event log, and list what is damaged.
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="A backup. Omitted: the event log itself.", dir_okay=False)
+    ] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Read everything in the event log, or in a backup, and list what is damaged. Gateways may run.
 
-    First stop the gateway that uses the file; with NATS, the gateways may run.
+    A file of an older version is migrated first; for that, no gateway may use it.
 
     Exit status:
 
@@ -110,12 +180,12 @@ def check(config_file: ConfigFile = None) -> None:
 
     - 1: something is damaged, or the engine failed midway
 
-    - 2: the settings cannot be used, or the event log cannot be opened
+    - 2: the settings cannot be used, the event log cannot be opened, or the file is no backup
     """
-    from gateway.cli.event_log_check import check_log  # noqa: PLC0415 (see gateway.cli.app)
+    from gateway.cli.event_log_check import check_file, check_log  # noqa: PLC0415 (see gateway.cli.app)
 
     with _failing():
-        is_intact = check_log(load_settings(config_file))
+        is_intact = check_log(load_settings(config_file)) if file is None else check_file(file)
     if not is_intact:
         raise typer.Exit(FAILED)
 
@@ -155,6 +225,10 @@ def _failing() -> Iterator[None]:
         yield
     except SettingsError as error:
         raise failed(UNUSABLE, *error.mistakes) from error
+    except BackupUnusableError as error:
+        raise failed(UNUSABLE, str(error)) from error
+    except (BackupDamagedError, BackupFailedError) as error:
+        raise failed(FAILED, str(error)) from error
     except GatewayError as error:
         raise failed(FAILED, error.message) from error
     except KeyboardInterrupt:

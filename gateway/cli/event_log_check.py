@@ -1,14 +1,19 @@
-"""Checks the event log, and skips what is damaged."""
+"""Checks the event log or a backup of it, and skips what is damaged."""
+
+from pathlib import Path
 
 import typer
 import uvloop
 
+from gateway.bootstrap import event_log_backup as backups
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import opened_alone
+from gateway.cli.event_log_backup import describe
+from gateway.cli.progress import display, mebibytes
 from gateway.ports import Damage
 from gateway.settings import Settings
 
-__all__ = ["check_log", "skip_event"]
+__all__ = ["check_file", "check_log", "skip_event"]
 
 
 def check_log(settings: Settings) -> bool:
@@ -19,17 +24,23 @@ def check_log(settings: Settings) -> bool:
         GatewayError: The engine failed midway.
     """
     logs.configure("critical")
-    damage = uvloop.run(_find_damage(settings))
-    for sequence in damage.events:
-        typer.echo(f"notification {sequence} is damaged")
-    for sequence in damage.skipped:
-        typer.echo(f"notification {sequence} is damaged, and skipped")
-    for other in damage.others:
-        typer.echo(f"damaged: {other}")
-    if damage.events or damage.others:
-        return False
-    typer.echo("nothing else is damaged" if damage.skipped else "nothing is damaged")
-    return True
+    with display("checking") as shown:
+        damage = backups.find_damage(settings, shown.show)
+    return _is_intact(damage)
+
+
+def check_file(file: Path) -> bool:
+    """List what is damaged in a backup. Returns whether nothing is but what was skipped.
+
+    Raises:
+        BackupUnusableError: It is no backup.
+        BackupDamagedError: It is not as it was written.
+    """
+    with mebibytes("checking") as shown:
+        backup, damage = backups.check_backup(file, shown.show)
+    for line in describe(backup):
+        typer.echo(line)
+    return _is_intact(damage)
 
 
 def skip_event(settings: Settings, sequence: int) -> bool:
@@ -43,9 +54,17 @@ def skip_event(settings: Settings, sequence: int) -> bool:
     return uvloop.run(_skip(settings, sequence))
 
 
-async def _find_damage(settings: Settings) -> Damage:
-    async with opened_alone(settings) as storage:
-        return await storage.find_damage()
+def _is_intact(damage: Damage) -> bool:
+    for sequence in damage.events:
+        typer.echo(f"notification {sequence} is damaged")
+    for sequence in damage.skipped:
+        typer.echo(f"notification {sequence} is damaged, and skipped")
+    for other in damage.others:
+        typer.echo(f"damaged: {other}")
+    if damage.events or damage.others:
+        return False
+    typer.echo("nothing else is damaged" if damage.skipped else "nothing is damaged")
+    return True
 
 
 async def _skip(settings: Settings, sequence: int) -> bool:

@@ -19,9 +19,11 @@ from gateway.idempotency.encryption import RecordCipher
 from gateway.ports import KeyValueStore
 from gateway.settings import SettingsError
 
-__all__ = ["open_cipher"]
+__all__ = ["KEY_ID_ENTRY", "open_cipher"]
 
-_ENTRY: Final = "idempotency-key-id"
+KEY_ID_ENTRY: Final = "idempotency-key-id"
+"""The entry of the key-value store that has the id of the key of its records."""
+
 _ID: Final = re.compile(rb"[0-9a-f]{16}")
 _FOR_EVER_SECONDS: Final = 100 * 365 * 86_400.0
 _ATTEMPTS: Final = 5
@@ -48,7 +50,7 @@ async def open_cipher(
             given up; the storage does not answer.
     """
     load = key_file.load_or_make if is_default else key_file.load
-    found = await _patiently(lambda: store.get(_ENTRY))
+    found = await _patiently(lambda: store.get(KEY_ID_ENTRY))
     known = None if found is None else _readable(found)
     if known is not None and known != forgotten_key_id and is_default and not await asyncio.to_thread(file.exists):
         # A new one would not fit, and the lost one may turn up.
@@ -64,9 +66,9 @@ async def open_cipher(
 async def _bind(store: KeyValueStore, key_id: str, former: bytes | None) -> str:
     """Make a key the storage's, and return the id of the storage's key: another one if another gateway was first."""
     if former is not None and former != key_id.encode():
-        await _patiently(lambda: store.delete(_ENTRY, former))
+        await _patiently(lambda: store.delete(KEY_ID_ENTRY, former))
         _log.warning("idempotency_records_forgotten", key_id=_readable(former))
-    other = await _patiently(lambda: store.put_if_absent(_ENTRY, key_id.encode(), _FOR_EVER_SECONDS))
+    other = await _patiently(lambda: store.put_if_absent(KEY_ID_ENTRY, key_id.encode(), _FOR_EVER_SECONDS))
     return key_id if other is None else _readable(other)
 
 

@@ -3,6 +3,7 @@
 The protobuf messages are the model: a port takes and returns them.
 """
 
+from gateway.ports.backups import Backup, BackupDamagedError, BackupFailedError, BackupUnusableError
 from gateway.ports.callbacks import (
     Attempts,
     AuthenticationResultStore,
@@ -45,6 +46,10 @@ __all__ = [
     "Attempts",
     "AuthenticationResultStore",
     "Authenticators",
+    "Backup",
+    "BackupDamagedError",
+    "BackupFailedError",
+    "BackupUnusableError",
     "Call",
     "CallbackBus",
     "CallbackOutcome",

@@ -85,10 +85,13 @@ async def test_a_damaged_index_is_listed_although_every_notification_is_intact(s
     assert "damaged: structure: row 1 missing from index event_identity" in done.stdout
 
 
-async def test_a_file_that_a_gateway_uses_or_that_is_not_there_is_not_checked(stage: Stage) -> None:
+async def test_a_file_that_a_gateway_uses_is_checked_and_one_that_is_not_there_is_not(stage: Stage) -> None:
     missing = await _run(stage, Engine.SQLITE, "check")
-    async with stage.opened(Engine.SQLITE):
+    async with stage.opened(Engine.SQLITE) as storage:
+        await fill(storage.log, notifications(20))
         used = await _run(stage, Engine.SQLITE, "check")
+        skipped = await _run(stage, Engine.SQLITE, "skip", "2")
 
     assert (missing.status, "does not exist" in missing.stderr) == (2, True)
-    assert (used.status, "in use by another process" in used.stderr) == (2, True)
+    assert (used.status, used.stdout, used.stderr) == (0, "nothing is damaged\n", "")
+    assert (skipped.status, "in use by another process" in skipped.stderr) == (2, True)

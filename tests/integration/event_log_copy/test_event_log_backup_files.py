@@ -1,0 +1,221 @@
+"""Files that are no backup, or not any more: each is refused, says why, and stays as it is, like the event log."""
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adapters.sqlite import EventLogOpenError, SqliteStorage, back_up, read_backup, restore, seal, verify_backup
+from adapters.sqlite.database import connect_writer, open_database
+from adapters.sqlite.events import Appender
+from gateway.ports import BackupDamagedError, BackupFailedError, BackupUnusableError, Engine
+from tests.e2e.command import GATEWAY, invoked
+from tests.integration.event_log_copy.copy_stage import Stage, notifications
+
+_BACK_UP_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from adapters.sqlite import back_up
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+back_up(Path(sys.argv[1]), Path(sys.argv[2]), version="1", key_entry="none", overwrites=False, report=lambda *_: None)
+"""
+
+
+def _report(_done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+def _back_up(log: Path, file: Path, *, overwrites: bool = False) -> None:
+    back_up(log, file, version="1", key_entry="none", overwrites=overwrites, report=_report)
+
+
+@pytest.fixture
+def backup(stage: Stage) -> Path:
+    """A backup of the log at the stage, which has no more than that."""
+    file, database = stage.folder / "backup.db", open_database(stage.file)
+    with closing(database), closing(connect_writer(database)) as connection:
+        Appender(connection).append(notifications(50, seed=41))
+        _back_up(stage.file, file)
+    return file
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.exists() else b""
+
+
+def _truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 200)
+
+
+def _lengthen(file: Path) -> None:
+    sealed = file.read_bytes()
+    file.write_bytes(sealed[:4096] + bytes(4096) + sealed[4096:])
+
+
+def _of_schema(file: Path, schema: int) -> None:
+    made = read_backup(file)
+    os.truncate(file, made.size_bytes)
+    seal.attach(file, replace(made, schema=schema), _report)
+
+
+def _of_form(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b'{"d1-gateway-backup":1,', b'{"d1-gateway-backup":2,'))
+
+
+def _unseal(file: Path) -> None:
+    os.truncate(file, read_backup(file).size_bytes)
+    seal.set_application_id(file, 0x44314C47)
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "mistake"),
+    [
+        pytest.param(Path.unlink, 2, "cannot be read: No such file or directory", id="missing"),
+        pytest.param(
+            lambda file: file.write_bytes(b""), 2, "is no backup that d1-gateway log backup has made", id="empty"
+        ),
+        pytest.param(lambda file: file.write_bytes(b"no" * 5_000), 2, "is no backup that d1-gateway", id="foreign"),
+        pytest.param(_truncate, 1, "is damaged: its end is missing", id="truncated"),
+        pytest.param(_lengthen, 1, "is damaged: it has another size than its seal says", id="longer"),
+        pytest.param(_unseal, 2, "is an event log, not a backup of it", id="a log"),
+        pytest.param(
+            lambda file: _of_schema(file, 8), 2, "(schema 8; this one knows schemas up to 7). Start", id="newer"
+        ),
+        pytest.param(
+            _of_form, 2, "a newer version of the gateway made this backup (form 2, known: 1)", id="newer form"
+        ),
+    ],
+)
+async def test_what_cannot_be_restored_is_refused_and_nothing_changes(
+    stage: Stage, backup: Path, make: Callable[[Path], object], status: int, mistake: str
+) -> None:
+    make(backup)
+    before = _content(backup), _content(stage.file)
+
+    checked = await invoked(GATEWAY, "log", "check", backup)
+    with pytest.raises((BackupUnusableError, BackupDamagedError)) as refused:
+        restore(backup, stage.file, keeps_epoch=False, report=_report)
+
+    assert mistake in str(refused.value)
+    assert str(refused.value) in checked.only_line(status)
+    assert (_content(backup), _content(stage.file)) == before
+    assert list(stage.folder.glob(".*")) == []
+
+
+def test_whichever_bit_of_a_backup_has_flipped_it_is_found(backup: Path, seed: str) -> None:
+    chance = random.Random(seed)  # noqa: S311  no secret
+    intact, size = backup.read_bytes(), read_backup(backup).size_bytes
+    places = [*chance.sample(range(size), 60), *range(size, len(intact))]
+    unnoticed = []
+    for place in places:
+        flipped = bytearray(intact)
+        flipped[place] ^= 1 << chance.randrange(8)
+        backup.write_bytes(flipped)
+        try:
+            verify_backup(backup, _report)
+        except (BackupDamagedError, BackupUnusableError):
+            continue
+        unnoticed.append(place)
+
+    assert unnoticed == []
+    backup.write_bytes(intact)
+    assert verify_backup(backup, _report).events == 50
+
+
+async def test_a_gateway_does_not_open_a_backup(stage: Stage, backup: Path) -> None:
+    stage.file.write_bytes(_content(backup))
+
+    with pytest.raises(EventLogOpenError, match="it is a backup, which d1-gateway log restore puts in place"):
+        await SqliteStorage.open(stage.file)
+
+    assert stage.file.read_bytes() == _content(backup)
+
+
+async def test_damage_that_a_backup_took_over_from_its_log_is_listed(stage: Stage, backup: Path) -> None:
+    with closing(sqlite3.connect(stage.file, isolation_level=None)) as file:
+        file.execute("UPDATE event SET payload = x'00' WHERE sequence = 3")
+    _back_up(stage.file, backup, overwrites=True)
+
+    done = await invoked(GATEWAY, "log", "check", backup)
+
+    assert (done.status, done.stdout.splitlines()[1:]) == (1, ["notification 3 is damaged"])
+
+
+def test_a_backup_replaces_nothing_unless_told_to_and_leaves_others_alone(stage: Stage, backup: Path) -> None:
+    before = backup.read_bytes()
+    part, folder, link = (backup.with_name(f"{backup.name}{end}") for end in (".part", ".folder", ".link"))
+    folder.mkdir()
+    link.symlink_to(stage.file)
+
+    for target, mistake in ((backup, "exists: choose another name, or replace it with --force"), (link, "exists")):
+        with pytest.raises(BackupUnusableError, match=mistake):
+            _back_up(stage.file, target)
+    with pytest.raises(BackupUnusableError, match="is a folder"):
+        _back_up(stage.file, folder, overwrites=True)
+    part.symlink_to(stage.file)
+    with pytest.raises(BackupUnusableError, match=r"cannot be written: Too many levels of symbolic links"):
+        _back_up(stage.file, backup, overwrites=True)
+    with pytest.raises(BackupUnusableError, match="cannot be written: No such file or directory"):
+        _back_up(stage.file, stage.folder / "missing" / "backup.db")
+    with pytest.raises(EventLogOpenError, match="does not exist"):
+        _back_up(stage.folder / "missing.db", stage.folder / "other.db")
+
+    assert backup.read_bytes() == before
+    part.unlink()
+    _back_up(stage.file, backup, overwrites=True)
+    assert verify_backup(backup, _report).events == 50
+
+
+def test_in_a_folder_that_cannot_be_written_no_backup_is_made(stage: Stage, backup: Path) -> None:
+    assert backup.exists()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        log = Path(folder, "open", "events.db")
+        log.parent.mkdir()
+        log.write_bytes(stage.file.read_bytes())
+        for each in (log, log.parent):
+            each.chmod(0o777)
+        for target, mistake in ((Path(folder, "backup.db"), "Permission denied"), (log.with_name("backup.db"), "")):
+            done = subprocess.run(  # noqa: S603  this interpreter
+                [sys.executable, "-c", _BACK_UP_AS_NOBODY, log, target],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            assert (mistake in done.stderr, target.exists()) == (True, not mistake), done.stderr
+
+
+async def test_while_another_program_reads_the_log_it_is_not_replaced(stage: Stage, backup: Path) -> None:
+    with closing(sqlite3.connect(stage.file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM meta").fetchall()
+        before = stage.file.read_bytes()
+        with pytest.raises(BackupFailedError, match="nothing was changed: database is locked; another program reads"):
+            restore(backup, stage.file, keeps_epoch=False, report=_report)
+
+    assert stage.file.read_bytes() == before
+
+
+async def test_a_log_that_nobody_can_read_is_kept_aside_with_what_is_beside_it(stage: Stage, backup: Path) -> None:
+    stage.file.write_bytes(b"torn" * 4_000)
+    beside = stage.file.with_name(f"{stage.file.name}-wal")
+    beside.write_bytes(b"also torn")
+
+    done = restore(backup, stage.file, keeps_epoch=False, report=_report)
+
+    assert done.aside is not None
+    assert done.aside.read_bytes() == b"torn" * 4_000
+    assert done.aside.with_name(f"{done.aside.name}-wal").read_bytes() == b"also torn"
+    async with stage.opened(Engine.SQLITE) as storage:
+        assert (await storage.log.bounds()).last == 50
+        assert storage.log.log_id == done.log_id != done.backup.log_id
