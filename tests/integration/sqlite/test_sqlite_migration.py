@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from adapters.sqlite import EventLogOpenError, SqliteStorage
-from gateway.ports import LogBounds, StoredSubscription
+from adapters.sqlite.schema import SCHEMA_VERSION
+from gateway.ports import Damage, LogBounds, StoredSubscription
+from tests.integration.sqlite import release_log
 from tests.integration.sqlite.sqlite_events import ISSUER, append_all, event, numbers, opened, opened_storage
 
 VERSION_1 = """
@@ -208,3 +210,24 @@ async def test_a_log_of_version_1_that_cannot_be_migrated_is_rejected_and_left_a
         await SqliteStorage.open(path)
 
     assert schema_of(path) == before
+
+
+@pytest.mark.parametrize("schema", release_log.schemas())
+async def test_a_log_that_a_release_has_left_opens_with_all_that_it_has(path: Path, schema: int) -> None:
+    release_log.load(path, schema)
+
+    async with opened_storage(path) as storage:
+        log = storage.log
+        assert log.log_id == release_log.LOG_ID
+        assert await log.bounds() == LogBounds(release_log.KEPT_FROM - 1, len(release_log.EVENTS))
+        before, behind = release_log.SKIPPED - 1, release_log.SKIPPED
+        assert [each.event for each in (await log.read(3, 50)).events] == release_log.EVENTS[3:before]
+        assert [each.event for each in (await log.read(behind, 50)).events] == release_log.EVENTS[behind:]
+        assert await log.list_subscriptions() == release_log.SUBSCRIPTIONS
+        assert await storage.key_value_store.get("record") == b"sealed"
+        assert await storage.find_damage() == Damage([], [release_log.SKIPPED], [])
+        assert await append_all(log, [release_log.EVENTS[5], event(99)]) == [False, True]
+
+
+def test_the_present_schema_is_among_the_logs_that_later_versions_have_to_open() -> None:
+    assert release_log.schemas()[-1] == SCHEMA_VERSION
