@@ -34,7 +34,7 @@ _BUSY_TIMEOUT_SECONDS = 0.5
 """How long a connection waits for another process's lock."""
 
 _PATIENCE_SECONDS = 15.0
-"""How long the start waits for programs that read the file, such as a backup: the checkpoint has to pass them."""
+"""How long the start waits for programs that read the file, such as a backup."""
 
 _STATEMENT_CACHE_SIZE = 256
 
@@ -90,8 +90,8 @@ def open_database(path: Path) -> Database:
             _drop_second_names(path)
             _reject_hard_links(path)
             with contextlib.closing(_connect(path, "rw")) as connection:
-                _prepare(path, connection)
                 connection.execute(f"PRAGMA busy_timeout = {round(_PATIENCE_SECONDS * 1000)}")
+                _prepare(path, connection)
                 _make_durable(connection)
                 log_id, bounds = schema.read_log_id(connection), read_bounds(connection)
                 damaged = subscriptions.read(connection).damaged

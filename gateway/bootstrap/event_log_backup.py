@@ -6,7 +6,6 @@ streams at one moment, it has the notifications and the committed cursors: `gate
 
 import sqlite3
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,6 +22,7 @@ from gateway.idempotency.key_check import KEY_ID_ENTRY
 from gateway.notifications.copy import Copied, EventLogCopy
 from gateway.ports import Backup, BackupFailedError, BackupUnusableError, Damage, Engine, ReportProgress, Storage
 from gateway.settings import Settings, SettingsError
+from gateway.version import VERSION
 
 __all__ = ["BackedUp", "Restored", "back_up", "check_backup", "find_damage", "missing_key", "restore"]
 
@@ -77,7 +77,7 @@ def back_up(settings: Settings, file: Path, *, overwrites: bool, report: ReportP
         backup = sqlite.back_up(
             settings.event_log.path.resolve(),
             file,
-            version=_version(),
+            version=VERSION,
             key_entry=KEY_ID_ENTRY,
             overwrites=overwrites,
             report=report,
@@ -177,9 +177,7 @@ async def _copy_out(settings: Settings, file: Path, *, overwrites: bool, report:
             finally:
                 await target.close()
         with sqlite.looking_at(made.path) as connection:
-            of_copy = sqlite.describe(
-                connection, Engine.NATS, version=_version(), time_ms=time_ms, key_entry=KEY_ID_ENTRY
-            )
+            of_copy = sqlite.describe(connection, Engine.NATS, version=VERSION, time_ms=time_ms, key_entry=KEY_ID_ENTRY)
         backup = replace(of_copy, log_id=log_id, last=bounds.last)
         made.finish(backup, lambda _, __: None)
     return BackedUp(backup, copied)
@@ -219,10 +217,3 @@ async def _claim(target: Storage, log_id: str) -> None:
 
 async def _copy(source: Storage, target: Storage, report: ReportProgress) -> Copied:
     return await EventLogCopy(source, target, report=lambda each: report(each.seen, each.expected)).run()
-
-
-def _version() -> str:
-    try:
-        return metadata.version("d1-gateway")
-    except metadata.PackageNotFoundError:
-        return "unknown"
