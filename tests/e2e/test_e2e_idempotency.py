@@ -1,10 +1,8 @@
 """Request ids across kills: a sent request is not sent again, and a reply is repeated."""
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,15 @@ import pytest
 
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1.service_pb2_grpc import CardServiceStub
+from issuer.notification.v1.messages_pb2 import WatchNotificationsRequest
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
 from sandbox.gateway import GatewayConfig, GatewayProcess
 from tests.contract.card_rpcs import RPCS, prepare
 from tests.contract.request_ids import identified, until_held
 from tests.e2e.command import d1_gateway
-from tests.e2e.watching import connect
+from tests.e2e.watching import EARLIEST, connect, take
 from tests.running import failure_of
 
 _CREATE, _REGISTER = RPCS["CreateCard"], RPCS["RegisterCard"]
@@ -123,19 +123,18 @@ async def test_a_backup_that_is_restored_without_the_key_is_not_started_and_with
 ) -> None:
     prepare(sandbox.store)
     config, request = GatewayConfig.of(sandbox, tmp_path), identified(_CREATE)
-    database, key, backup = config.event_log, tmp_path / "d1-gateway.db.key", tmp_path / "backup.db"
-    async with await GatewayProcess.start(config, tmp_path) as gateway:
-        async with connect(gateway.grpc, sandbox.pki) as channel:
-            first = await CardServiceStub(channel).CreateCard(request, timeout=5)
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(backup)) as target:
-            source.backup(target)
+    key, backup, settings = tmp_path / "d1-gateway.db.key", tmp_path / "backup.db", tmp_path / "d1-gateway.toml"
+    async with await GatewayProcess.start(config, tmp_path) as gateway, connect(gateway.grpc, sandbox.pki) as channel:
+        first = await CardServiceStub(channel).CreateCard(request, timeout=5)
+        cursor = await _cursor(channel)
+        assert (await d1_gateway("log", "backup", backup, "--config", settings)).status == 0
     kept = key.read_bytes()
     key.unlink()
-    database.unlink()
-    backup.rename(database)
 
-    refused = await d1_gateway("serve", "--config", tmp_path / "d1-gateway.toml")
+    restored = await d1_gateway("log", "restore", backup, "--config", settings)
+    refused = await d1_gateway("serve", "--config", settings)
 
+    assert (restored.status, f"but {key} is missing: put that key file back" in restored.stderr) == (0, True)
     line = refused.only_line(2)
     assert f"but {key} is missing. A change that a caller repeats would be sent a second time." in line
     assert not key.exists()
@@ -146,4 +145,16 @@ async def test_a_backup_that_is_restored_without_the_key_is_not_started_and_with
         connect(gateway.grpc, sandbox.pki) as channel,
     ):
         assert await CardServiceStub(channel).CreateCard(request, timeout=5) == first
+        failure = await failure_of(take(channel, WatchNotificationsRequest(after_cursor=cursor), bool))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_UNKNOWN")
+        assert await _cursor(channel) != cursor
     assert sum(each.created_by_d1 for each in sandbox.store.cards()) == 1
+
+
+async def _cursor(channel: grpc.aio.Channel) -> str:
+    """Return the cursor at the beginning of the event log."""
+    watch = NotificationServiceStub(channel).WatchNotifications(EARLIEST)
+    try:
+        return (await anext(aiter(watch))).cursor
+    finally:
+        watch.cancel()
