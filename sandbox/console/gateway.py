@@ -141,12 +141,12 @@ class GatewayFollower:
             file.seek(begin)
             whole, _, _ = file.read(end - begin).rpartition(b"\n")
         self._read_to = begin + len(whole)
+        self._handlers.note(whole.splitlines())
         for line in whole.splitlines():
             with suppress(orjson.JSONDecodeError):
                 logged = orjson.loads(line)
                 if isinstance(logged, dict) and logged.get("correlation_id") != _OWN_CALLS:
                     self._lines += 1
-                    self._handlers.note(logged)
                     self._feed.put("log", str(self._lines), partial(dict, logged))
 
 

@@ -1,15 +1,19 @@
 """The handlers that are connected to the gateway, as its log tells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any, Final
+
+import orjson
 
 from sandbox.console.feed import Feed
 
 __all__ = ["HandlerSessions"]
 
 _MOST_OPEN: Final = 200
+_EVENTS: Final = (b'"event":"handler_', b'"event":"gateway_started"')
 
 
 class HandlerSessions:
@@ -25,8 +29,14 @@ class HandlerSessions:
         self._open: dict[str, dict[str, Any]] = {}
         """The sessions that have not ended, by their key in the feed, the earliest first."""
 
-    def note(self, line: Mapping[str, Any]) -> None:
-        """Note what a line of the log tells."""
+    def note(self, lines: Iterable[bytes]) -> None:
+        """Note what lines of the log tell."""
+        for line in lines:
+            if any(event in line for event in _EVENTS):
+                with suppress(orjson.JSONDecodeError):
+                    self._note(orjson.loads(line))
+
+    def _note(self, line: Any) -> None:
         match line:
             case {"event": "gateway_started", "timestamp": str(now)}:
                 # It may have been killed before it could tell that they have gone.
