@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 
 from issuer.threeds.v1 import codes_pb2
 from issuer.threeds.v1 import messages_pb2 as threeds
+from issuer.threeds.v1.ares_pb2 import ARes
 from issuer.threeds.v1.service_pb2_grpc import AuthenticationServiceStub
 from sandbox.common.areq import payment
 from sandbox.common.fields import InvalidValueError, json_object, text
@@ -61,4 +62,9 @@ class AuthenticationCalls:
         if way == _DECOUPLED:
             areq.three_ds_requestor_dec_req_ind = "Y"
             areq.three_ds_requestor_dec_max_time = _MINUTES_TO_DECIDE
-        return await self._stub.Authenticate(threeds.AuthenticateRequest(areq=areq), timeout=_CALL_SECONDS)
+        answer = await self._stub.Authenticate(threeds.AuthenticateRequest(areq=areq), timeout=_CALL_SECONDS)
+        # The page has the ARes from the recorder, masked; a browser gets the CReq, and never the authentication value.
+        known = answer.ares
+        shown = ARes(three_ds_server_trans_id=known.three_ds_server_trans_id, trans_status=known.trans_status)
+        challenge = answer.challenge if answer.HasField("challenge") else None
+        return threeds.AuthenticateResponse(ares=shown, challenge=challenge)
