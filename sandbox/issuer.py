@@ -127,6 +127,17 @@ class Issuer:
         self._consumers = ConsumerServiceStub(channel)
         return {kind: partial(self._answer, kind) for kind in self._responders}
 
+    def send_otp(self, otp: str, purchase_id: str) -> None:
+        """Send an OTP by SMS.
+
+        Args:
+            otp: The OTP.
+            purchase_id: The purchase that it confirms, or the 3DS Server Transaction ID.
+        """
+        text = f"Your bank: {otp} confirms your purchase. Never tell it to anybody."
+        sent = datetime.fromtimestamp(self._clock(), UTC)
+        self._phones.receive(Sms(f"{_COUNTRY}{_NUMBER}", _LANGUAGE, text, otp, purchase_id, sent))
+
     async def run(self, channel: grpc.aio.Channel) -> None:
         """Stay connected to a gateway, also when it starts again, until cancelled."""
         responders = self.responders(channel)
@@ -182,17 +193,7 @@ class Issuer:
 
     async def _send_sms(self, request: callback.CallbackRequest) -> callback.CallbackReply:
         purchase = self._purchase(request.deliver_otp.transaction.acs_trans_id)
-        otp = request.deliver_otp.otp
-        self._phones.receive(
-            Sms(
-                f"{_COUNTRY}{_NUMBER}",
-                _LANGUAGE,
-                f"Your bank: {otp} confirms your purchase. Never tell it to anybody.",
-                otp,
-                "" if purchase is None else purchase.purchase_id,
-                datetime.fromtimestamp(self._clock(), UTC),
-            )
-        )
+        self.send_otp(request.deliver_otp.otp, "" if purchase is None else purchase.purchase_id)
         return callback.CallbackReply(deliver_otp=replies.DeliverOtpResponse())
 
     async def _push(self, request: callback.CallbackRequest) -> callback.CallbackReply:

@@ -158,6 +158,7 @@ class Sandbox:
         cls, issuer_id: str, pki: Pki, d1: D1, threeds: ThreeDS, faults: Faults, clock: Callable[[], float]
     ) -> Self:
         issuer = Issuer(d1.store, d1.purchases, d1.phones, d1.background, faults, clock)
+        threeds.acs.on_otp = issuer.send_otp
         return cls(
             issuer_id=issuer_id,
             pki=pki,

@@ -24,9 +24,10 @@ _CARDS: Final = {
     "frictionless": "9000100111110103",
     "refused": "9000100111110113",
     "challenge": "9000100111110172",
+    "otp": "9000100111110174",
     _DECOUPLED: "9000100111110182",
 }
-"""Test cards, see sandbox/threeds/cards.py: the last two wait for a decision."""
+"""Test cards, see sandbox/threeds/cards.py: the last three wait for the cardholder."""
 
 
 class AuthenticationCalls:

@@ -1,6 +1,9 @@
 """The ACS's pages for browsers: 3DS Method and challenge. Each ends with a form that the browser posts."""
 
+import hmac
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from html import escape
 from itertools import cycle
 from typing import Any, TypeAlias
@@ -22,15 +25,25 @@ __all__ = ["PAGE_STYLE", "AcsEndpoints"]
 
 PAGE_STYLE = (
     ":root{color-scheme:light dark;font:15px/1.45 system-ui,sans-serif}"
-    "body{margin:0;padding:1rem}h1{font-size:1.05rem;margin:0 0 .5rem}p{margin:0 0 .75rem}form{display:flex;gap:.5rem}"
-    "button{font:inherit;min-height:2.25rem;padding:.3rem .9rem}"
+    "body{margin:0;padding:.75rem 1rem}h1{font-size:1.05rem;margin:0 0 .4rem}p{margin:0 0 .6rem}"
+    "form{align-items:center;display:flex;flex-wrap:wrap;gap:.5rem}"
+    "button,input{font:inherit;min-height:2.25rem;padding:.3rem .8rem}input{margin-left:.3rem;width:6rem}"
 )
 """The style of every page, as it is in the page."""
 
 _Form: TypeAlias = Mapping[str, Any]
 
+_OTP_DIGITS = 6
+_OTP_ATTEMPTS = 3
+
 _DECISIONS: Mapping[str, Verdict] = {"pass": PASSED, "fail": FAILED}
 _ENDS: Mapping[End | None, Verdict] = {End.PASSES: PASSED, End.FAILS: FAILED}
+
+
+@dataclass(slots=True)
+class _Otp:
+    value: str
+    attempts_left: int = _OTP_ATTEMPTS
 
 
 class AcsEndpoints:
@@ -39,6 +52,10 @@ class AcsEndpoints:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
         self._padded = cycle((True, False))
+        self._otps: dict[str, _Otp] = {}
+        """The OTPs that are awaited, by transaction. They are not kept: a restart ends these challenges."""
+        self.on_otp: Callable[[str, str], None] = lambda *_: None
+        """Sends an OTP to the cardholder of a transaction."""
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, each named after its operation."""
@@ -78,15 +95,37 @@ class AcsEndpoints:
         if verdict is not None:
             return self._end(transaction, of, verdict)
         self._transactions.ask(transaction)
-        ids = {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
-        return _decision_page(Path.DECISION, ids, transaction.pan[-4:])
+        if transaction.card.outcome.end is End.TYPES:
+            return self._ask_for_otp(transaction, of)
+        return _decision_page(_ids(transaction, of), transaction.pan[-4:])
+
+    def _ask_for_otp(self, transaction: Transaction, of: Authentication) -> str:
+        otp = f"{secrets.randbelow(10**_OTP_DIGITS):0{_OTP_DIGITS}d}"
+        # Those that nobody typed have expired with their transactions.
+        self._otps = {key: known for key, known in self._otps.items() if self._transactions.find(key) is not None}
+        self._otps[transaction.trans_id] = _Otp(otp)
+        self.on_otp(otp, transaction.trans_id)
+        return _otp_page(_ids(transaction, of), transaction.pan[-4:])
 
     async def _decide(self, form: _Form) -> str:
         transaction, of = self._awaiting(form, Phase.ASKING)
+        if transaction.card.outcome.end is End.TYPES and "decision" not in form:
+            return self._check_otp(transaction, of, _text(form, "otp"))
         verdict = _DECISIONS.get(_text(form, "decision"))
         if verdict is None:
             raise ErroError("203", "decision")
         return self._end(transaction, of, verdict)
+
+    def _check_otp(self, transaction: Transaction, of: Authentication, typed: str) -> str:
+        awaited = self._otps.get(transaction.trans_id)
+        if awaited is None:
+            raise ErroError("402", "The OTP is no longer known")
+        if hmac.compare_digest(typed.strip().encode(), awaited.value.encode()):
+            return self._end(transaction, of, PASSED)
+        awaited.attempts_left -= 1
+        if awaited.attempts_left == 0:
+            return self._end(transaction, of, FAILED)
+        return _otp_page(_ids(transaction, of), transaction.pan[-4:], awaited.attempts_left)
 
     def _awaiting(self, ids: Mapping[str, Any], phase: Phase) -> tuple[Transaction, Authentication]:
         """Return the transaction that waits for a message with these ids."""
@@ -99,6 +138,7 @@ class AcsEndpoints:
         return transaction, of
 
     def _end(self, transaction: Transaction, of: Authentication, verdict: Verdict) -> str:
+        self._otps.pop(transaction.trans_id, None)
         self._transactions.conclude(transaction, verdict)
         fields = {"cres": encode(make_cres(transaction, of, verdict), padded=next(self._padded))}
         if transaction.session_data is not None:
@@ -142,14 +182,32 @@ def _post_page(url: str, fields: Mapping[str, str]) -> str:
     return _document("One moment", f"{_form(url, fields, without_script)}<script>document.forms[0].submit()</script>")
 
 
-def _decision_page(url: str, fields: Mapping[str, str], last_digits: str) -> str:
+def _ids(transaction: Transaction, of: Authentication) -> Mapping[str, str]:
+    return {"threeDSServerTransID": transaction.trans_id, "acsTransID": of.acs_trans_id}
+
+
+def _otp_page(fields: Mapping[str, str], last_digits: str, attempts_left: int | None = None) -> str:
+    """Return a page that asks for the OTP, and posts it as ``otp``; with what is left after a wrong one."""
+    asks = f"<p>Type the code from the SMS, to pay with your card that ends in {escape(last_digits)}.</p>"
+    wrong = (
+        "" if attempts_left is None else f'<p role="alert">That is not the code. Attempts left: {attempts_left}.</p>'
+    )
+    entry = (
+        '<label>Code<input name="otp" inputmode="numeric" autocomplete="one-time-code" maxlength="10" required></label>'
+        '<button type="submit">Confirm</button>'
+        '<button type="submit" name="decision" value="fail" formnovalidate>Refuse</button>'
+    )
+    return _document("Confirm this payment", asks + wrong + _form(Path.DECISION, fields, entry))
+
+
+def _decision_page(fields: Mapping[str, str], last_digits: str) -> str:
     """Return a page that offers to pass or to fail, and posts the choice as ``decision``."""
     buttons = "".join(
         f'<button type="submit" name="decision" value="{value}">{text}</button>'
         for value, text in (("pass", "Confirm"), ("fail", "Refuse"))
     )
     asks = f"<p>Your bank asks whether you pay with your card that ends in {escape(last_digits)}.</p>"
-    return _document("Confirm this payment", asks + _form(url, fields, buttons))
+    return _document("Confirm this payment", asks + _form(Path.DECISION, fields, buttons))
 
 
 def _empty_page() -> str:

@@ -29,6 +29,8 @@ class End(Enum):
     FAILS = auto()
     ASKS = auto()
     """By decision: of the cardholder at the challenge page, or through the control API."""
+    TYPES = auto()
+    """By an OTP that the cardholder types at the challenge page, or by decision through the control API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ OUTCOMES: Mapping[str, Outcome] = {
     "70": Outcome("C", End.PASSES),
     "71": Outcome("C", End.FAILS),
     "72": Outcome("C", End.ASKS),
-    # The simulator's own: the real server has no test card for decoupled authentication.
+    # The simulator's own: the real server has no test card for an OTP to type or for decoupled authentication.
+    "74": Outcome("C", End.TYPES),
     "80": Outcome("D", End.PASSES),
     "81": Outcome("D", End.FAILS),
     "82": Outcome("D", End.ASKS),

@@ -35,6 +35,7 @@ class ThreeDS:
     """The value that clients must send in the header ``APIKey``."""
     transactions: Transactions
     endpoints: ServerEndpoints
+    acs: AcsEndpoints
 
     @classmethod
     @asynccontextmanager
@@ -66,22 +67,23 @@ class ThreeDS:
         transactions = Transactions(clock, state)
         api_key = state.table("api_keys", str).setdefault("3-D Secure server", str(uuid.uuid4()))
         endpoints = ServerEndpoints(transactions, delays)
-        app = _app(transactions, endpoints, api_key, faults)
+        acs = AcsEndpoints(transactions)
+        app = _app(endpoints, acs, api_key, faults)
         async with serve(app, port, server_context(identity), host=host) as actual_port:
-            yield cls(f"https://{HOST}:{actual_port}", api_key, transactions, endpoints)
+            yield cls(f"https://{HOST}:{actual_port}", api_key, transactions, endpoints, acs)
 
 
-def _app(transactions: Transactions, endpoints: ServerEndpoints, api_key: str, faults: Faults) -> web.Application:
+def _app(endpoints: ServerEndpoints, acs: AcsEndpoints, api_key: str, faults: Faults) -> web.Application:
     """Make the application that is to be served over TLS.
 
     Args:
-        transactions: What it remembers.
         endpoints: What it answers to its clients.
+        acs: What it shows to browsers.
         api_key: What its clients have to send in the header ``APIKey``.
         faults: What goes wrong.
     """
     app = web.Application(middlewares=[fault_middleware(faults), _authorise(api_key)])
-    app.add_routes([*endpoints.routes(), *AcsEndpoints(transactions).routes()])
+    app.add_routes([*endpoints.routes(), *acs.routes()])
     return app
 
 

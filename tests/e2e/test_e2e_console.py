@@ -368,8 +368,8 @@ async def test_a_fault_makes_a_purchase_fail_and_the_page_says_why(
             await expect(tab.page.locator("#sequence")).to_contain_text(reason)
         await expect(tab.steps.filter(has_text=step)).to_have_count(1)
         await expect(active).to_contain_text("None is active.")
-        await tab.buy(flow, f"Lucky {step[:4]}")
-        await expect(tab.purchase(f"Lucky {step[:4]}")).to_contain_text("waits for")
+        await tab.buy(flow, f"Later {step[:4]}")
+        await expect(tab.purchase(f"Later {step[:4]}")).to_contain_text("waits for")
         assert tab.complaints == []
 
 
@@ -393,6 +393,36 @@ async def test_a_handler_of_ones_own_is_named_in_the_picture_and_among_the_callb
         await expect(tab.steps.filter(has_text="Handler to Edge")).to_contain_text("reply of my-otp-sender, after")
         await expect(tab.rows("calls").first).to_contain_text("my-otp-sender")
     await sandbox_of_all.control("POST", "handler")
+
+
+async def test_a_cardholder_types_the_otp_from_the_sms_on_the_acss_page(
+    browser: Browser, sandbox_of_all: Playing
+) -> None:
+    async with opened(browser, sandbox_of_all) as tab:
+        page, shown = tab.page, tab.page.locator("#authentications .authentication").first
+        await page.get_by_label("How it goes").select_option("otp")
+        await page.get_by_role("button", name="Authenticate", exact=True).press("Enter")
+        frame = page.frame_locator("#challenges iframe").first
+        await frame.get_by_label("Code").fill("1")
+        await frame.get_by_role("button", name="Confirm").click()
+        await expect(frame.get_by_text("That is not the code. Attempts left: 2.")).to_be_visible()
+        assert await violations(page) == []
+        [otp, *_] = _OTP.findall(await page.locator("#phone .item").filter(has_text="SMS to").first.inner_text())
+        await frame.get_by_label("Code").fill(otp)
+        await frame.get_by_label("Code").press("Enter")
+        await frame.get_by_role("button", name="Continue").press("Enter")
+        await expect(frame.get_by_text("You are authenticated.")).to_be_visible()
+        await expect(shown.locator(".state")).to_have_text("authenticated")
+
+        # Another tab has no page to show, and decides in its place.
+        await page.get_by_role("button", name="Authenticate", exact=True).click()
+        await expect(page.locator("#challenges iframe")).to_have_count(2)
+        await frame.get_by_label("Code").fill("1")
+        async with opened(browser, sandbox_of_all) as other:
+            await other.page.get_by_role("button", name="Fail", exact=True).first.click()
+        await expect(shown.locator(".state")).to_have_text("not authenticated")
+        await frame.get_by_role("button", name="Confirm").click()
+        await expect(frame.get_by_text("The challenge is over")).to_be_visible()
 
 
 async def test_cardholders_are_authenticated_in_each_way_and_the_messages_are_shown_masked(

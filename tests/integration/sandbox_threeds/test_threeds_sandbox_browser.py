@@ -84,6 +84,33 @@ async def test_what_is_no_message_is_refused(caller: ThreeDSCaller) -> None:
     assert is_refused(await caller.browser.post("/acs/3ds-method", {"threeDSMethodData": "e30="}), "101 ")
 
 
+@pytest.mark.parametrize(("wrong", "ends"), [(0, "Y"), (2, "Y"), (3, "N")])
+async def test_an_otp_from_the_sms_passes_the_challenge_and_three_wrong_ones_fail_it(
+    caller: ThreeDSCaller, wrong: int, ends: str
+) -> None:
+    ares = await caller.auth("2.2.0", "0074")
+    page = await caller.begin_challenge(ares)
+    [message] = caller.sandbox.phones.messages(ares["threeDSServerTransID"])
+    assert message.otp not in page.text
+    assert "ends in 0074" in page.text
+    for number in range(wrong):
+        page = await caller.browser.post(page.form.action, page.form.fields | {"otp": f"wrong {number}"})
+        assert (f"Attempts left: {2 - number}." in page.text) is (number < 2)
+    if ends == "Y":
+        page = await caller.browser.post(page.form.action, page.form.fields | {"otp": f" {message.otp} "})
+
+    assert unpack(page.form.fields["cres"])["transStatus"] == ends
+    assert (await caller.postauth(ares["threeDSServerTransID"]))["transStatus"] == ends
+    again = {name: ares[name] for name in ("threeDSServerTransID", "acsTransID")} | {"otp": message.otp}
+    assert is_refused(await caller.browser.post("/acs/decision", again), "402 ")
+
+
+async def test_the_cardholder_may_refuse_to_type_an_otp(caller: ThreeDSCaller) -> None:
+    page = await caller.begin_challenge(await caller.auth("2.2.0", "0074"))
+    page = await caller.browser.press(page.form, "fail")
+    assert unpack(page.form.fields["cres"])["transStatus"] == "N"
+
+
 async def test_a_challenge_is_decided_once_after_its_page_and_with_its_ids(caller: ThreeDSCaller) -> None:
     ares = await caller.auth("2.2.0", "0072")
     ids = {name: ares[name] for name in ("threeDSServerTransID", "acsTransID")}

@@ -57,7 +57,7 @@ class _Reader(HTMLParser):
         if tag == "form":
             self.forms.append(Form(found["method"], found["action"]))
         elif tag == "input":
-            self.forms[-1].fields[found["name"]] = found["value"]
+            self.forms[-1].fields[found["name"]] = found.get("value", "")
         elif tag == "button" and "name" in found:
             self.forms[-1].buttons[found["value"]] = found["name"]
 
