@@ -94,6 +94,18 @@ def _backed_up(work: Path) -> str:
     return {_OLD: "former", len(_FORMER): "new"}.get(backup.events, f"{backup.events} notifications")
 
 
+def _again(command: str, work: Path) -> str:
+    """Run the command once more. Says what is wrong then."""
+    if command == "backup":
+        _back_up(work / "events.db", work / "backup.db")
+        found = _backed_up(work)
+    else:
+        restore(work / "backup.db", work / "events.db", keeps_epoch=False, report=_report)
+        found = asyncio.run(_restored(work))
+    left = [each.name for each in work.iterdir() if each.name.startswith(".") or each.name.endswith(".part")]
+    return "" if (found, left) == ("new", []) else f"{found}, {left}"
+
+
 def main(command: str, folder: Path) -> None:
     """Print the number of steps after which either file was there."""
     _prepare(folder)
@@ -110,6 +122,8 @@ def main(command: str, folder: Path) -> None:
             strange.append(f"step {step}: {found}")
         if not is_killed:
             break
+        if again := _again(command, work):
+            strange.append(f"after step {step}: {again}")
     print(json.dumps({**{name: len(steps) for name, steps in seen.items()}, "strange": strange}))  # noqa: T201
 
 

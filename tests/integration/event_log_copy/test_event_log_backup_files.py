@@ -16,6 +16,7 @@ import pytest
 from adapters.sqlite import EventLogOpenError, SqliteStorage, back_up, read_backup, restore, seal, verify_backup
 from adapters.sqlite.database import connect_writer, open_database
 from adapters.sqlite.events import Appender
+from gateway.bootstrap import logging
 from gateway.ports import BackupDamagedError, BackupFailedError, BackupUnusableError, Engine
 from tests.e2e.command import GATEWAY, invoked
 from tests.integration.event_log_copy.copy_stage import Stage, notifications
@@ -36,6 +37,12 @@ def _report(_done: int, _total: int) -> None:
 
 def _back_up(log: Path, file: Path, *, overwrites: bool = False) -> None:
     back_up(log, file, version="1", key_entry="none", overwrites=overwrites, report=_report)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A command that runs in this process would change what later tests log.
+    monkeypatch.setattr(logging, "configure", lambda _: None)
 
 
 @pytest.fixture
@@ -219,3 +226,50 @@ async def test_a_log_that_nobody_can_read_is_kept_aside_with_what_is_beside_it(s
     async with stage.opened(Engine.SQLITE) as storage:
         assert (await storage.log.bounds()).last == 50
         assert storage.log.log_id == done.log_id != done.backup.log_id
+
+
+def _halve(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def _upgrade(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as log:
+        log.execute("PRAGMA user_version = 8")
+
+
+@pytest.mark.parametrize(
+    ("make", "mistake"),
+    [
+        pytest.param(Path.unlink, "does not exist", id="missing"),
+        pytest.param(lambda file: file.write_bytes(b"no" * 5_000), "file is not a database", id="foreign"),
+        pytest.param(_halve, "database disk image is malformed", id="truncated"),
+        pytest.param(_upgrade, "(schema 8; this one knows schemas up to 7). Start that version again", id="newer"),
+        pytest.param(
+            lambda file: file.write_bytes(_content(file.with_name("backup.db"))), "it is a backup", id="backup"
+        ),
+    ],
+)
+async def test_a_log_that_is_none_is_refused_by_every_command_and_stays_as_it_is(
+    stage: Stage, backup: Path, make: Callable[[Path], object], mistake: str
+) -> None:
+    make(stage.file)
+    before, settings = _content(stage.file), stage.settings_file(with_nats=False)
+
+    for words in ("backup other.db", "check", "stat", "trim --before 1d", "new-epoch", "skip 1"):
+        done = await invoked(GATEWAY, "log", *words.split(), "--config", settings)
+        assert mistake in done.only_line(2), words
+        assert _content(stage.file) == before
+    assert _content(Path("other.db")) == b""
+    assert read_backup(backup).events == 50
+
+
+async def test_a_log_of_a_newer_version_is_kept_aside_by_a_restore(stage: Stage, backup: Path) -> None:
+    _upgrade(stage.file)
+
+    done = restore(backup, stage.file, keeps_epoch=False, report=_report)
+
+    assert done.aside is not None
+    with closing(sqlite3.connect(done.aside)) as kept:
+        assert kept.execute("PRAGMA user_version").fetchone() == (8,)
+    async with stage.opened(Engine.SQLITE) as storage:
+        assert (await storage.log.bounds()).last == 50
