@@ -31,6 +31,7 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _OF_RESPONSES: Final = ("headers", "html", "truncate")
 """Fields that only the simulators' own responses have."""
+_OF_HTTP: Final = (*_OF_RESPONSES, "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,13 @@ class FaultControl:
         operation = optional_text(body, "operation") or EVERY_OPERATION
         known = self.operations()
         is_of_gateway = operation in {EVERY_OPERATION, *known["operations"]}
-        if not (is_of_gateway or operation in known["callbacks"] or operation in known["answers"]):
+        if not (is_of_gateway or operation in {*known["callbacks"], *known["answers"]}):
             raise InvalidValueError("operation")
         status = integer(body, "status", 200, 200, 599) if "status" in body else None
-        if operation in known["answers"] and status is not None and status not in REFUSALS:
+        is_answer = operation in known["answers"]
+        if is_answer and status is not None and status not in REFUSALS:
             raise InvalidValueError("status")
-        for name in () if is_of_gateway else _OF_RESPONSES:
+        for name in () if is_of_gateway else _OF_HTTP if is_answer else _OF_RESPONSES:
             if name in body:
                 raise InvalidValueError(name)
         return Fault(

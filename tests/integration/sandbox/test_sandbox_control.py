@@ -124,6 +124,7 @@ P256, P384 = (
         ("faults", "drop", {"drop": "during"}),
         ("faults", "truncate", {"operation": "deliverOtp", "truncate": True}),
         ("faults", "html", {"operation": "callback.*", "html": True}),
+        ("faults", "body", {"operation": "handler.*", "body": "x"}),
         ("faults", "status", {"operation": "handler.deliver_otp", "status": 503}),
         ("consumers", "consumerId", {"consumerId": "a b"}),
         *(("banking-path", "path", {"path": path}) for path in ("", "/", "banking", "/a/", "/../a")),
