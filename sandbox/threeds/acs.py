@@ -24,10 +24,10 @@ from sandbox.threeds.validation import Scene, validate
 __all__ = ["PAGE_STYLE", "AcsEndpoints"]
 
 PAGE_STYLE = (
-    ":root{color-scheme:light dark;font:15px/1.45 system-ui,sans-serif}"
+    ":root{color-scheme:light dark;font:14px/1.45 system-ui,sans-serif}*{box-sizing:border-box}"
     "body{margin:0;padding:.75rem 1rem}h1{font-size:1.05rem;margin:0 0 .4rem}p{margin:0 0 .6rem}"
     "form{align-items:center;display:flex;flex-wrap:wrap;gap:.5rem}"
-    "button,input{font:inherit;min-height:2.25rem;padding:.3rem .8rem}input{margin-left:.3rem;width:6rem}"
+    "button,input{font:inherit;min-height:2.25rem;padding:.3rem .7rem}input{margin-left:.4rem;width:5.5rem}"
 )
 """The style of every page, as it is in the page."""
 

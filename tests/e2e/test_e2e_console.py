@@ -444,6 +444,9 @@ async def test_cardholders_are_authenticated_in_each_way_and_the_messages_are_sh
         await expect(shown.first.locator("pre").first).to_contain_text('"acctNumber": "••••0182"')
         await expect(shown.first.locator("pre").last).to_contain_text('"transStatus": "D"')
         assert "9000100111110182" not in await tab.page.content()
+        url = f"{tab.page.url}console/authentications"
+        answer = await (await tab.page.request.post(url, data={"way": "frictionless"})).json()
+        assert answer["ares"].keys() == {"three_ds_server_trans_id", "trans_status"}, "the rest is the merchant's"
         assert await violations(tab.page) == []
         assert tab.complaints == []
 
