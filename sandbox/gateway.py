@@ -147,9 +147,9 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def channel(address: str, pki: Pki) -> AsyncIterator[grpc.aio.Channel]:
-    """Connect to a gateway's gRPC listener over TLS."""
-    async with grpc.aio.secure_channel(address, credentials(pki.server_ca, pki.caller)) as connected:
+async def channel(address: str, pki: Pki, options: Sequence[tuple[str, int]] = ()) -> AsyncIterator[grpc.aio.Channel]:
+    """Connect to a gateway's gRPC listener over TLS, with gRPC's channel arguments."""
+    async with grpc.aio.secure_channel(address, credentials(pki.server_ca, pki.caller), options) as connected:
         yield connected
 
 

@@ -50,8 +50,13 @@ _RECONNECT: Final = b"retry: 500\n\n"
 _RESET: Final = b"event: reset\ndata: {}\n\n"
 _BEAT: Final = b"event: beat\ndata: {}\n\n"
 _BEAT_SECONDS: Final = 2.0
+_GATHER_SECONDS: Final = 0.02
+"""How long a change waits for those that belong to it: they travel together."""
 _BETWEEN_SECONDS: Final = 0.04
-"""The pause after each event: what happens meanwhile travels together."""
+"""The pause after an event."""
+_BUSY_SECONDS: Final = 0.25
+"""The pause after an event with more than `_BUSY` changes: nobody reads that fast, and a page takes time to draw."""
+_BUSY: Final = 40
 _POLL_SECONDS: Final = 0.25
 _MOST_CARDS: Final = 100
 _MOST_TRANSACTIONS: Final = 50
@@ -181,15 +186,16 @@ class Console:
 
     async def _send(self, response: web.StreamResponse, position: int) -> None:
         while True:
-            position, event = self._feed.since(position)
+            before, (position, event) = position, self._feed.since(position)
             await response.write(event)
-            await asyncio.sleep(_BETWEEN_SECONDS)
+            await asyncio.sleep(_BUSY_SECONDS if before and position - before > _BUSY else _BETWEEN_SECONDS)
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_BEAT_SECONDS):
                         await self._feed.changed(position)
                         break
                 await response.write(_BEAT)
+            await asyncio.sleep(_GATHER_SECONDS)
 
     @asynccontextmanager
     async def _attended(self) -> AsyncIterator[None]:

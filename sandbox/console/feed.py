@@ -12,16 +12,23 @@ import orjson
 __all__ = ["Feed", "Render"]
 
 Render: TypeAlias = Callable[[], Mapping[str, Any]]
-"""Makes an item's JSON object as it is now. Called when the item is sent."""
+"""Makes an item's JSON object as it is now. Called when the item is first sent after a change."""
 
 _MOST: Final = 200
 """How many items of a topic are kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     version: int
     render: Render
+    _written: orjson.Fragment | None = None
+
+    def written(self) -> orjson.Fragment:
+        """Return the item as JSON, made once for all pages."""
+        if self._written is None:
+            self._written = orjson.Fragment(orjson.dumps(dict(self.render())))
+        return self._written
 
 
 class Feed:
@@ -72,7 +79,7 @@ class Feed:
         data = orjson.dumps(
             {
                 "counts": dict(self._counts),
-                "changes": [(topic, key, dict(entry.render())) for _, topic, key, entry in changed],
+                "changes": [(topic, key, entry.written()) for _, topic, key, entry in changed],
             }
         )
         return self._version, b"id: %s-%d\nevent: changes\ndata: %s\n\n" % (self._name.encode(), self._version, data)

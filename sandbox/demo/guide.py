@@ -7,10 +7,11 @@ from typing import Any, Final
 from rich.console import Console
 
 from sandbox.console.console import Console as Page
-from sandbox.console.gateway import Gateway
+from sandbox.console.gateway import CHANNEL_OPTIONS, Gateway
 from sandbox.demo.sights import Sight
 from sandbox.demo.steps import Steps, StepsToCome
 from sandbox.demo.walk import addresses, staged, walk
+from sandbox.gateway import channel
 
 __all__ = ["Guide", "GuidedSteps", "NobodyWatchesError"]
 
@@ -46,14 +47,17 @@ class Guide:
             sandbox, gateway = stage.sandbox, stage.gateway
             _say(self._terminal, f"console at {sandbox.control_url}/\n{addresses(stage)}")
             shown = {"grpc": gateway.grpc, "edge": gateway.edge, "admin": gateway.admin}
-            async with sandbox.console.connected(Gateway(stage.channel, gateway.log, shown)):
+            async with (
+                channel(gateway.grpc, sandbox.pki, CHANNEL_OPTIONS) as watching,
+                sandbox.console.connected(Gateway(watching, gateway.log, shown)),
+            ):
                 to_come = StepsToCome()
                 await walk(replace(stage, steps=to_come))
                 steps = GuidedSteps(self._terminal, sandbox.console, to_come.number, self._pace_seconds)
                 await walk(replace(stage, steps=steps))
                 # The last step stopped it.
                 await gateway.restart()
-                await stage.channel.channel_ready()
+                await watching.channel_ready()
                 steps.summary()
                 self.passed = steps.failed == 0
                 _say(self._terminal, "The console stays open, to try things out. Ctrl-C ends it.")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sandbox.common.server import HOST
 from sandbox.common.state import KeptState, StateError
-from sandbox.console.gateway import Gateway
+from sandbox.console.gateway import CHANNEL_OPTIONS, Gateway
 from sandbox.gateway import GatewayConfig, GatewayProcess, channel
 from sandbox.playground import commands
 from sandbox.playground.errors import PlaygroundError
@@ -67,7 +67,8 @@ async def playground(console: Console, choices: Choices) -> None:
             await sandbox.issuer.answer(())
         connected = await running.enter_async_context(channel(gateway.grpc, sandbox.pki))
         addresses = {"grpc": gateway.grpc, "edge": gateway.edge, "admin": gateway.admin}
-        await running.enter_async_context(sandbox.console.connected(Gateway(connected, gateway.log, addresses)))
+        shown = await running.enter_async_context(channel(gateway.grpc, sandbox.pki, CHANNEL_OPTIONS))
+        await running.enter_async_context(sandbox.console.connected(Gateway(shown, gateway.log, addresses)))
         answering = asyncio.create_task(sandbox.issuer.run(connected))
         running.callback(answering.cancel)
         await sandbox.issuer.answer(sandbox.issuer.kinds)

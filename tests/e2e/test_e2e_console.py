@@ -17,8 +17,11 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
+from issuer.notification.v1 import messages_pb2 as notification
+from issuer.notification.v1.service_pb2_grpc import NotificationServiceStub
 from sandbox.common.pki import Identity
 from sandbox.common.ports import free_ports
+from sandbox.console.gateway import CHANNEL_OPTIONS
 from sandbox.d1.acs.purchase import Flow
 from sandbox.gateway import credentials
 from sandbox.handler import Handler
@@ -462,6 +465,25 @@ async def test_a_burst_of_notifications_is_counted_and_the_page_stays_quick(
         await tab.buy(Flow.FRICTIONLESS, "Quick")
         await expect(tab.purchase("Quick")).to_contain_text("successful")
         assert time.monotonic() - began < 5
+
+
+async def test_while_the_console_pauses_the_gateway_gathers_notifications_into_a_batch(
+    sandbox_of_all: Playing,
+) -> None:
+    facts = sandbox_of_all.facts
+    files = {name: Path(file) for name, file in facts["files"].items()}
+    caller = credentials(files["server_ca"], Identity(files["caller_certificate"], files["caller_key"]))
+    async with grpc.aio.secure_channel(facts["addresses"]["grpc"], caller, CHANNEL_OPTIONS) as channel:
+        watch = NotificationServiceStub(channel).WatchNotifications(notification.WatchNotificationsRequest())
+        await watch.read()
+        await sandbox_of_all.control("POST", "notifications", cardId="card_1", count=60)
+        sizes: list[int] = []
+        while sum(sizes) < 60:
+            batch = await watch.read()
+            assert isinstance(batch, notification.WatchNotificationsResponse)
+            sizes.append(len(batch.notifications))
+        watch.cancel()
+    assert len(sizes) < 20, sizes
 
 
 async def test_what_is_stopped_shows_as_stopped_and_recovers(browser: Browser, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import * as shop from "./shop.js";
 
 const NOTICE_MS = 8_000;
 const GATEWAY_GRACE_MS = 400;
+/** After it has drawn, the page rests for this many times as long: other programs need the processors too. */
+const REST = 4;
 
 const banner = document.getElementById("link");
 
@@ -35,25 +37,31 @@ const SHOWN = [
 ];
 
 let waiting = null;
+let restedAt = 0;
 let lostAt = null;
 let noticeTimer = 0;
 
 function renderLater(changed) {
   if (waiting === null) {
     waiting = new Set();
-    requestAnimationFrame(() => {
-      const now = waiting;
-      waiting = null;
-      for (const [render, topics] of SHOWN) {
-        if (now.has("*") || topics.some((topic) => now.has(topic))) {
-          render();
-        }
-      }
-    });
+    setTimeout(() => requestAnimationFrame(renderNow), restedAt - performance.now());
   }
   for (const topic of changed ?? ["*"]) {
     waiting.add(topic);
   }
+}
+
+function renderNow() {
+  const began = performance.now();
+  const now = waiting;
+  waiting = null;
+  for (const [render, topics] of SHOWN) {
+    if (now.has("*") || topics.some((topic) => now.has(topic))) {
+      render();
+    }
+  }
+  const ended = performance.now();
+  restedAt = ended + REST * (ended - began);
 }
 
 function say(level, text) {

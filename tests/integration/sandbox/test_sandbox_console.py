@@ -53,6 +53,20 @@ def test_the_feed_is_bounded_and_counts_what_it_no_longer_has() -> None:
     assert [key for _, key, _ in event["changes"]] == [str(number) for number in range(9_800, 10_000)]
 
 
+def test_an_item_is_written_once_for_all_pages_until_it_changes() -> None:
+    feed, written = Feed(), list[int]()
+
+    def render() -> dict[str, int]:
+        written.append(len(written))
+        return {"written": len(written)}
+
+    feed.put("things", "a", render)
+    assert feed.since(0) == feed.since(0)
+    assert written == [0]
+    feed.put("things", "a", render)
+    assert _read(feed.since(0)[1])[1]["changes"] == [["things", "a", {"written": 2}]]
+
+
 @pytest.mark.parametrize(
     "event_id", ["", "1", "00000000-1", "-", "{name}-", "{name}--1", "{name}-²", "{name}-99999999"]
 )
