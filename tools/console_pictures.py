@@ -17,6 +17,8 @@ from playwright.async_api import async_playwright
 
 from tools.operators_page_pictures import CHROMIUM
 
+__all__ = ["running_sandbox"]
+
 _FOLDER: Final = Path(__file__).parents[1] / "docs" / "images"
 _SIZES: Final = ((1280, 960), (390, 1500))
 _SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
@@ -29,7 +31,8 @@ _ORDERS: Final[tuple[dict[str, Any], ...]] = (
 
 
 async def _take(folder: Path, schemes: tuple[Literal["light", "dark"], ...]) -> None:
-    async with _sandbox() as control, async_playwright() as playwright:
+    async with running_sandbox() as kept, async_playwright() as playwright:
+        control = orjson.loads((kept / "sandbox.json").read_bytes())["addresses"]["control"]
         browser = await playwright.chromium.launch(executable_path=CHROMIUM)
         first = await browser.new_page()
         await first.goto(control)
@@ -58,7 +61,8 @@ async def _buy(control: str) -> None:
 
 
 @asynccontextmanager
-async def _sandbox() -> AsyncIterator[str]:
+async def running_sandbox() -> AsyncIterator[Path]:
+    """Run `d1-gateway sandbox` at any ports for the duration of the block; yield its folder."""
     with TemporaryDirectory() as name:
         folder = Path(name) / "sandbox"
         command = (sys.executable, "-m", "gateway", "sandbox", "--port-base", "0", "--folder", str(folder))
@@ -69,7 +73,7 @@ async def _sandbox() -> AsyncIterator[str]:
             while b"Stop with" not in (line := await process.stdout.readline()):
                 if not line:
                     raise RuntimeError("the sandbox did not start")
-            yield orjson.loads((folder / "sandbox.json").read_bytes())["addresses"]["control"]
+            yield folder
         finally:
             process.terminate()
             await process.wait()
