@@ -141,24 +141,28 @@ class Issuer:
     async def run(self, channel: grpc.aio.Channel) -> None:
         """Stay connected to a gateway, also when it starts again, until cancelled."""
         responders = self.responders(channel)
-        while True:
-            kinds = self.kinds
-            try:
-                if kinds:
-                    chosen = {kind: responders[kind] for kind in kinds}
-                    async with Handler.connect(channel, chosen, name=_NAME) as handler:
-                        await self._set_answered(kinds)
-                        await _first_of(
-                            handler.until(lambda each: each.is_over or each.is_draining), self._other(kinds)
-                        )
-                else:
-                    await self._set_answered(kinds)
-                    await self._other(kinds)
-            except grpc.aio.AioRpcError:
-                pass  # The gateway is down, or ends.
-            await self._set_answered(())
-            if kinds == self.kinds:
-                await asyncio.sleep(_PAUSE_SECONDS)
+        try:
+            while True:
+                kinds = self.kinds
+                with suppress(grpc.aio.AioRpcError):  # The gateway is down, or ends.
+                    await self._stay(channel, {kind: responders[kind] for kind in kinds})
+                await self._set_answered(())
+                if kinds == self.kinds:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            # Its channel may be closed before the last consumer has decided.
+            self._consumers = None
+
+    async def _stay(self, channel: grpc.aio.Channel, chosen: Mapping[str, Responder]) -> None:
+        """Be connected until other kinds are chosen, or the gateway ends."""
+        kinds = tuple(chosen)
+        if not kinds:
+            await self._set_answered(kinds)
+            await self._other(kinds)
+            return
+        async with Handler.connect(channel, chosen, name=_NAME) as handler:
+            await self._set_answered(kinds)
+            await _first_of(handler.until(lambda each: each.is_over or each.is_draining), self._other(kinds))
 
     async def _other(self, kinds: tuple[str, ...]) -> None:
         async with self._changed:

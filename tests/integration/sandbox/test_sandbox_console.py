@@ -11,6 +11,7 @@ import grpc
 import pytest
 from yarl import URL
 
+from issuer.callback.v1 import messages_pb2 as callback
 from sandbox.common.faults import Drop, Fault
 from sandbox.common.gateway_log import begin_log, earlier_log, keep_log
 from sandbox.common.tls import browser_context
@@ -194,3 +195,23 @@ async def test_browsers_get_the_page_and_programs_the_list(caller: Caller) -> No
             assert response.status == 404
         async with session.post("/console/cards/SuspendCard", json={}) as response:
             assert (response.status, await response.json()) == (503, {"error": "the sandbox has no gateway"})
+
+
+async def test_an_issuer_that_has_left_its_gateway_reports_no_decision_to_it(caller: Caller) -> None:
+    sandbox, issuer = caller.sandbox, caller.sandbox.issuer
+    purchase = buy(sandbox, caller.name, Flow.OOB_ISSUER)
+    request = callback.CallbackRequest()
+    request.authenticate.transaction.acs_trans_id = purchase.details["acsTransactionId"]
+    await issuer.answer(())
+    async with grpc.aio.insecure_channel("127.0.0.1:9") as channel:
+        running = asyncio.create_task(issuer.run(channel))
+        await issuer.until_settled()
+        await issuer.responders(channel)["authenticate"](request)
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    purchase.deny()
+    await purchase.done()
+    await asyncio.sleep(0)
+
+    assert [each for each in sandbox.background.errors if each.startswith("push of")] == []
