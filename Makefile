@@ -40,7 +40,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	ruff format --check .
 	mypy
 	lint-imports
-	yamllint --strict --config-file deploy/.yamllint.yaml deploy
+	yamllint --strict --config-file deploy/.yamllint.yaml deploy compose.yaml
 	python tools/contracts.py check
 	python tools/settings_reference.py check
 	python tools/d1_assumptions.py check

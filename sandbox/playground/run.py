@@ -117,7 +117,7 @@ def _config(sandbox: Sandbox, folder: Path, ports: Ports, listen: str) -> Gatewa
         edge_port=ports.edge,
         admin_port=ports.admin,
         retention_seconds=_RETENTION_SECONDS,
-        more=listeners | deadlines,
+        more={**listeners, **deadlines},
     )
 
 
