@@ -46,7 +46,7 @@ def test_each_variable_is_one_of_a_setting() -> None:
 
 def test_profiles_need_services_of_their_own_or_of_every_profile() -> None:
     profiles = {name: set(each.get("profiles", ())) for name, each in _SERVICES.items()}
-    assert set().union(*profiles.values()) == {"cluster"}
+    assert set().union(*profiles.values()) == {"cluster", "observe"}
     assert [name for name, own in profiles.items() if not own] == ["sandbox"]
     for name, each in _SERVICES.items():
         for needed in each.get("depends_on", ()):
@@ -72,6 +72,16 @@ def test_the_gateways_of_the_cluster_know_its_nats_servers_and_d1_knows_their_ed
     assert re.findall(r"https://127\.0\.0\.1:(\d+)", told) == [
         each["environment"]["D1_GATEWAY_EDGE__PORT"] for each in _CLUSTER
     ]
+
+
+def test_prometheus_reads_the_admin_ports_where_its_configuration_looks_for_them() -> None:
+    (config,) = (_ROOT / "deploy" / "observability" / "prometheus").glob("prometheus.yaml")
+    groups = yaml.safe_load((_ROOT / "deploy" / "compose" / "targets.yaml").read_text())
+    own, cluster = ([target.split(":") for target in group["targets"]] for group in groups)
+    assert own == [["sandbox", str(_SANDBOX_PORTS.admin)]]
+    assert cluster == [["sandbox", each["environment"]["D1_GATEWAY_ADMIN__PORT"]] for each in _CLUSTER]
+    (place,) = (each.split(":")[1] for each in _SERVICES["prometheus"]["volumes"] if "targets" in each)
+    assert Path(place).name in yaml.safe_load(config.read_text())["scrape_configs"][0]["file_sd_configs"][0]["files"]
 
 
 def test_the_build_of_an_image_gets_what_there_is_and_all_that_it_copies_and_makes_wheels_of() -> None:
