@@ -21,7 +21,8 @@ Settings come from a TOML file and from environment variables, which take preced
 variable `{FILE_VARIABLE}` names the file. Unknown settings are rejected, with the one that was probably meant.
 
 - `d1-gateway config init --shape embedded|cluster|behind-proxy FILE` writes a commented file to begin with.
-- `d1-gateway config check` validates the settings and prints them with their defaults; secrets are masked.
+- `d1-gateway config check` validates the settings and prints them with their defaults; secrets are masked. With
+  `--connect` it tries [what they name](operations.md#trying-the-connections).
 - `d1-gateway config schema` prints the JSON Schema of the file, for editors that check while you type.
 
 A *file* must exist and be readable. A *private file* must belong to the gateway's user with mode 0600 or less, or to

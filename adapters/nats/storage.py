@@ -74,6 +74,19 @@ class NatsStorage:
             raise
 
     @classmethod
+    async def check(cls, settings: NatsSettings, tls: ssl.SSLContext | None, *, max_event_bytes: int) -> None:
+        """Connect and check the servers and the account's JetStream, without creating anything; then disconnect.
+
+        Raises:
+            NatsOpenError: As `open`.
+        """
+        connection = await Connection.open(settings, tls)
+        try:
+            await _retry(lambda: check_servers(connection, max_event_bytes), settings)
+        finally:
+            await connection.close()
+
+    @classmethod
     async def _open(cls, connection: Connection, settings: NatsSettings, retention: EventLogSettings | None) -> Self:
         names = Names(settings.prefix)
         lineage = await _retry(lambda: prepare(connection, names, settings, retention), settings)

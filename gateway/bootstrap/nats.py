@@ -14,7 +14,7 @@ from gateway.ports import Storage
 from gateway.settings import NatsSettings, Settings, SettingsError
 from gateway.tls.certificates import Certificates
 
-__all__ = ["check_shared", "joined", "open_shared"]
+__all__ = ["check_shared", "joined", "open_shared", "try_shared"]
 
 _EVENT_BYTES_PER_BODY_BYTE = 8
 """Unknown fields are kept as a `Struct`, which is several times longer than their JSON if values are short."""
@@ -47,10 +47,22 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
             named,
             certificates.nats,
             retention=settings.event_log,
-            max_event_bytes=settings.edge.max_body_bytes * _EVENT_BYTES_PER_BODY_BYTE,
+            max_event_bytes=_max_event_bytes(settings),
         )
     except nats.NatsOpenError as error:
         raise SettingsError([f"nats: {error}"]) from error
+
+
+async def try_shared(settings: Settings, named: NatsSettings, certificates: Certificates) -> None:
+    """Connect to the shared storage, and change nothing there.
+
+    Raises:
+        SettingsError: The servers cannot be reached, or cannot be used with the settings.
+    """
+    try:
+        await nats.NatsStorage.check(named, certificates.nats, max_event_bytes=_max_event_bytes(settings))
+    except nats.NatsOpenError as error:
+        raise SettingsError([str(error)]) from error
 
 
 @asynccontextmanager
@@ -70,3 +82,7 @@ async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, Relay]]:
     finally:
         relay.stop()
         await link.close()
+
+
+def _max_event_bytes(settings: Settings) -> int:
+    return settings.edge.max_body_bytes * _EVENT_BYTES_PER_BODY_BYTE

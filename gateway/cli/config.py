@@ -5,8 +5,9 @@ from typing import Annotated
 
 import orjson
 import typer
+import uvloop
 
-from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, failed, load_settings, report
+from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, failed, load_settings, printable, report
 from gateway.settings import Settings, SettingsError
 from gateway.settings.dump import effective
 from gateway.settings.schema import schema
@@ -47,8 +48,30 @@ def print_schema() -> None:
 
 
 @app.command()
-def check(config_file: ConfigFile = None) -> None:
-    """Print the effective settings with secrets masked, or every mistake with its place."""
+def check(
+    config_file: ConfigFile = None,
+    *,
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect", help="Then try what they name: D1, 3-D Secure server, NATS, JWKS URL, OTLP endpoint."
+        ),
+    ] = False,
+) -> None:
+    """Print the effective settings with secrets masked, or every mistake with its place.
+
+    With --connect, print one line for each connection instead: whether it can
+    be used, or why not and what to do. An access token is fetched from D1;
+    nothing is changed anywhere.
+
+    Exit status:
+
+    - 0: the settings, and with --connect all connections, can be used
+
+    - 1: a connection cannot be used
+
+    - 2: the settings cannot be used
+    """
     from gateway import bootstrap  # noqa: PLC0415 (see gateway.cli.app)
 
     settings = load_settings(config_file)
@@ -58,4 +81,22 @@ def check(config_file: ConfigFile = None) -> None:
         raise failed(UNUSABLE, *error.mistakes) from error
     for warning in warnings:
         report(f"warning: {warning}")
-    typer.echo(effective(settings))
+    if not connect:
+        typer.echo(effective(settings))
+    elif not _connect(settings):
+        raise typer.Exit(FAILED)
+
+
+def _connect(settings: Settings) -> bool:
+    """Try all connections, and print how that went. Returns whether all can be used."""
+    from gateway.bootstrap import logging as logs  # noqa: PLC0415 (see gateway.cli.app)
+    from gateway.bootstrap.trials import tried  # noqa: PLC0415 (see gateway.cli.app)
+
+    # What the log would say is in the lines.
+    logs.configure("critical")
+    trials = uvloop.run(tried(settings))
+    for trial in trials:
+        failure = trial.failure
+        said = "ok" if failure is None else f"FAILED: {failure.why}; {failure.advice}"
+        typer.echo(printable(f"{trial.what}: {said}"))
+    return not any(trial.failure for trial in trials)

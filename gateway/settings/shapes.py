@@ -35,10 +35,10 @@ _HEAD: Final = """\
 # Settings of d1-gateway: {meaning}.
 #
 # Written by `d1-gateway config init --shape {shape}`. Replace {issuer} by the issuer id that D1 gave you, and what is
-# marked so. Make the files that are named here, and let `d1-gateway config check` check all of it. Lines of the form
-# "# key = value" are off: the value is the default, or an example. docs/settings.md lists all settings; each may come
-# from the environment instead. A private file belongs to the gateway's user with mode 0600 or less, or to root with
-# mode 0640 or less.
+# marked so. Make the files that are named here, and let `d1-gateway config check` check all of it; with `--connect` it
+# tries the connections too. Lines of the form "# key = value" are off: the value is the default, or an example.
+# docs/settings.md lists all settings; each may come from the environment instead. A private file belongs to the
+# gateway's user with mode 0600 or less, or to root with mode 0640 or less.
 """
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -13,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-__all__ = ["Carrier", "Tracing", "configured", "fail"]
+__all__ = ["Carrier", "Tracing", "can_export", "configured", "endpoint", "fail"]
 
 Carrier: TypeAlias = "Iterable[tuple[str, str | bytes]]"
 """gRPC metadata, or HTTP headers."""
@@ -81,15 +82,30 @@ def fail(span: Span, why: str) -> None:
     span.set_status(StatusCode.ERROR)
 
 
+def endpoint(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the OTLP endpoint that OpenTelemetry's variables name; None if they name none, or disable it.
+
+    Args:
+        environment: Environment variables; None for those of the process.
+    """
+    found = os.environ if environment is None else environment
+    if found.get("OTEL_SDK_DISABLED", "").lower() == "true" or found.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    return next((found[name] for name in _ENDPOINTS if found.get(name)), None)
+
+
+def can_export() -> bool:
+    """Return whether the extra ``otel`` is installed."""
+    return find_spec("opentelemetry.sdk") is not None and find_spec("opentelemetry.exporter") is not None
+
+
 def configured(environment: Mapping[str, str] | None = None) -> Tracing:
     """Export traces if OpenTelemetry's variables name an OTLP endpoint and the extra ``otel`` is installed.
 
     Args:
         environment: Environment variables; None for those of the process.
     """
-    found = os.environ if environment is None else environment
-    is_disabled = found.get("OTEL_SDK_DISABLED", "").lower() == "true" or found.get("OTEL_TRACES_EXPORTER") == "none"
-    if is_disabled or not any(found.get(name) for name in _ENDPOINTS):
+    if endpoint(environment) is None:
         return Tracing()
     try:
         return Tracing(_exporting())

@@ -49,6 +49,10 @@ class D1Client:
         self._tokens = tokens
         self._keys = keys
 
+    async def token_refusal(self, issuer_id: str) -> str:
+        """Try to get an issuer's access token. Returns why there is none, in D1's words if it has any; empty if not."""
+        return await self._tokens.refusal(issuer_id, correlation.new())
+
     def keys(self, issuer_id: str) -> IssuerKeys:
         """Return an issuer's keys.
 

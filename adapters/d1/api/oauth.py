@@ -187,6 +187,15 @@ class TokenSource:
             raise no_token(fetched)
         return fetched.value
 
+    async def refusal(self, issuer_id: str, correlation_id: str) -> str:
+        """Fetch a token unless there is one, and return why that fails, in D1's words if it has any; empty if not."""
+        try:
+            await self.get(issuer_id, correlation_id)
+        except GatewayError:
+            cache = self._caches[issuer_id]
+            return cache.refusal or (cache.failure.message if cache.failure is not None else "")
+        return ""
+
     def failure(self, issuer_id: str) -> GatewayError | None:
         """Return the error for a call that cannot wait for a fetch that is being retried; None if nothing failed."""
         failure = self._caches[issuer_id].failure

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.nats.connection.connection import Connection
+from adapters.nats.jetstream.jetstream import api_request
 from gateway import bootstrap
+from gateway.bootstrap.trials import tried
 from gateway.settings import Settings, SettingsError
 from issuer.card.v1 import messages_pb2 as card
 from issuer.notification.v1 import messages_pb2 as notification
@@ -157,7 +160,29 @@ async def test_settings_for_nats_can_be_checked_without_it(without_server: Setti
     assert bootstrap.check(without_server) == bootstrap.check(without_server.model_copy(update={"nats": None}))
 
 
-async def test_a_gateway_that_finds_no_nats_does_not_start(without_server: Settings) -> None:
-    with pytest.raises(SettingsError, match=rf"nats: No NATS server can be used \({NO_SERVER}"):
-        async with bootstrap.running(without_server):
-            pass
+async def test_a_gateway_that_finds_no_nats_does_not_start_and_a_trial_says_so(without_server: Settings) -> None:
+    async def start() -> None:
+        with pytest.raises(SettingsError, match=rf"nats: No NATS server can be used \({NO_SERVER}"):
+            async with bootstrap.running(without_server):
+                pass
+
+    # At the same time, as each tries for a while.
+    _, trials = await asyncio.gather(start(), tried(without_server))
+    (failure,) = (trial.failure for trial in trials if trial.what == f"NATS {NO_SERVER}")
+    assert failure is not None
+    assert failure.why.startswith(f"No NATS server can be used ({NO_SERVER}")
+
+
+async def test_a_trial_of_nats_finds_its_jetstream_and_creates_nothing_there(
+    shared: Settings, server: NatsServer
+) -> None:
+    trials = await tried(shared)
+
+    assert [trial.failure for trial in trials if trial.what == f"NATS {server.url}"] == [None]
+    assert shared.nats is not None
+    connection = await Connection.open(shared.nats)
+    try:
+        streams = (await api_request(connection, "STREAM.NAMES"))["streams"] or []
+    finally:
+        await connection.close()
+    assert [name for name in streams if shared.nats.prefix in name] == []

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from adapters.http.connection import Response, encode_request
 from adapters.http.pool import ConnectionPool
 
-__all__ = ["RawServer", "Script", "exchange", "pool_at", "raw_server", "sends"]
+__all__ = ["RawServer", "Script", "exchange", "pool_at", "raw_server", "refusing", "sends"]
 
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """Serves one connection, which is closed afterwards."""
@@ -60,6 +60,32 @@ async def raw_server(
         for task in left:
             task.cancel()
         await asyncio.gather(*left)
+
+
+@asynccontextmanager
+async def refusing(context: ssl.SSLContext) -> AsyncIterator[str]:
+    """Run a server that ends each handshake with an alert, as late as it comes over a network."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        is_refused = False
+        while not is_refused:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                is_refused = True
+                # With TLS 1.3 the client has sent its request by then.
+                await asyncio.sleep(0.1)
+            writer.write(outgoing.read())
+            incoming.write(await reader.read(65_536))
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def sends(*answers: bytes) -> Script:

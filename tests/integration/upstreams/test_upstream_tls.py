@@ -1,9 +1,6 @@
 """Who is spoken with over TLS, and who is not."""
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from sandbox.common.tls import browser_context, client_context, server_context
 from tests.integration.upstreams.fake_d1 import KEYS, SUSPEND, FakeD1, client_at
 from tests.integration.upstreams.fake_threeds import PAN, server_at
 from tests.integration.upstreams.fake_upstream import ISSUER, FakeUpstream, call, failure_of, kind_of, running
+from tests.integration.upstreams.raw_server import refusing
 
 
 @pytest.fixture(scope="module")
@@ -69,32 +67,6 @@ async def test_without_a_client_certificate_that_d1_trusts_nothing_is_sent(
 
         assert kind_of(error) == ("UPSTREAM_UNREACHABLE", "NOT_SENT")
         assert fake.seen == []
-
-
-@asynccontextmanager
-async def refusing(context: ssl.SSLContext) -> AsyncIterator[str]:
-    """Run a server that ends each handshake with an alert, as late as it comes over a network."""
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(incoming, outgoing, server_side=True)
-        is_refused = False
-        while not is_refused:
-            try:
-                tls.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError:
-                is_refused = True
-                # With TLS 1.3 the client has sent its request by then.
-                await asyncio.sleep(0.1)
-            writer.write(outgoing.read())
-            incoming.write(await reader.read(65_536))
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with server:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
