@@ -29,6 +29,10 @@ class ThreeDSClient:
 
     def __init__(self, http: HttpExchange, api_key: SecretStr) -> None:
         self._http = http
+        self.use(api_key)
+
+    def use(self, api_key: SecretStr) -> None:
+        """Send another API key from the next request on."""
         self._headers = {
             "APIKey": api_key.get_secret_value(),
             "Content-Type": "application/json; charset=utf-8",

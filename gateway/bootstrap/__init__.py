@@ -177,6 +177,15 @@ async def _connect_three_ds_server(stack: AsyncExitStack, base: _Base) -> Sequen
     if settings is None:
         return ()
     client = await stack.enter_async_context(threeds.connect(settings, base.certificates.threeds, base.upstreams))
+    if settings.api_key_file is not None:
+
+        def renew() -> None:
+            try:
+                client.use(settings.read_api_key())
+            except ValueError as error:
+                raise SettingsError([f"threeds.api_key_file: {error}"]) from error
+
+        base.certificates.file_watcher.add([settings.api_key_file], renew)
     return (AuthenticationServicer(threeds.HttpThreeDSServer(client)),)
 
 
@@ -275,7 +284,9 @@ async def _rpc_server(
         issuers=base.issuers,
         validation=core.validation,
         telemetry=TelemetryInterceptor(base.issuers, base.metrics, base.traces),
-        access=await stack.enter_async_context(access.opened(settings.access, settings.issuers)),
+        access=await stack.enter_async_context(
+            access.opened(settings.access, settings.issuers, base.certificates.tokens)
+        ),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
         idempotency=IdempotencyInterceptor(idempotency_store),
         settings=grpc,

@@ -1,5 +1,6 @@
 """Assembles access control for the gRPC services from the settings."""
 
+import ssl
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,7 +14,6 @@ from gateway.grpc_api import reflection
 from gateway.grpc_api.interceptors import AccessInterceptor
 from gateway.grpc_api.server import SERVICES
 from gateway.settings import AccessSettings, SettingsError, TokenSettings
-from gateway.tls import contexts
 from gateway.tls.file_watcher import CHECK_SECONDS
 
 __all__ = ["check", "opened"]
@@ -37,14 +37,21 @@ def check(settings: AccessSettings, issuer_ids: Collection[str]) -> None:
 
 
 @asynccontextmanager
-async def opened(settings: AccessSettings, issuer_ids: Collection[str]) -> AsyncIterator[AccessInterceptor]:
+async def opened(
+    settings: AccessSettings, issuer_ids: Collection[str], jwks_tls: ssl.SSLContext | None
+) -> AsyncIterator[AccessInterceptor]:
     """Provide the access interceptor, with its policy and keys kept up to date, for as long as the context lasts.
+
+    Args:
+        settings: Policy and tokens.
+        issuer_ids: The configured issuers.
+        jwks_tls: For connections to the JWKS server; None if no URL is set.
 
     Raises:
         SettingsError: The policy cannot be used.
     """
     async with AsyncExitStack() as stack:
-        tokens = None if settings.tokens is None else await _verifier(stack, settings.tokens)
+        tokens = None if settings.tokens is None else await _verifier(stack, settings.tokens, jwks_tls)
         policy = _policy(settings, issuer_ids)
         await stack.enter_async_context(policy.followed())
         yield AccessInterceptor(Callers(tokens), policy)
@@ -56,10 +63,10 @@ def _policy(settings: AccessSettings, issuer_ids: Collection[str]) -> PolicyFile
     return PolicyFile(settings.policy_file, Vocabulary(rpcs_of(names), issuer_ids))
 
 
-async def _verifier(stack: AsyncExitStack, settings: TokenSettings) -> TokenVerifier:
+async def _verifier(stack: AsyncExitStack, settings: TokenSettings, jwks_tls: ssl.SSLContext | None) -> TokenVerifier:
     source: Source
-    if settings.jwks_url is not None:
-        source = await stack.enter_async_context(url_source(settings.jwks_url, contexts.tokens_context(settings)))
+    if settings.jwks_url is not None and jwks_tls is not None:
+        source = await stack.enter_async_context(url_source(settings.jwks_url, jwks_tls))
         age_seconds = settings.jwks_refresh_seconds
     elif settings.jwks_file is not None:
         source, age_seconds = FileSource(settings.jwks_file), CHECK_SECONDS

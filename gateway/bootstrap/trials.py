@@ -13,7 +13,6 @@ from gateway.auth.jwks_sources import SourceError, url_source
 from gateway.bootstrap import platform as card_platform
 from gateway.settings import NatsSettings, Settings, SettingsError, TokenSettings
 from gateway.telemetry import tracing
-from gateway.tls import contexts
 from gateway.tls.certificates import Certificates
 from gateway.tls.probe import Failure, probe
 
@@ -57,9 +56,10 @@ def _trials(settings: Settings, certificates: Certificates) -> Iterator[Awaitabl
     if settings.nats is not None:
         yield _trial(f"NATS {', '.join(settings.nats.servers)}", _nats(settings, settings.nats, certificates))
     tokens = settings.access.tokens
-    if tokens is not None and tokens.jwks_url is not None:
+    if tokens is not None and tokens.jwks_url is not None and certificates.tokens is not None:
         # The query may be a secret.
-        yield _trial(f"JWKS {tokens.jwks_url.partition('?')[0]}", _jwks(tokens, tokens.jwks_url))
+        what = f"JWKS {tokens.jwks_url.partition('?')[0]}"
+        yield _trial(what, _jwks(tokens, tokens.jwks_url, certificates.tokens))
     endpoint = tracing.endpoint()
     if endpoint is not None:
         # Without a user, a password or a query, which may be secrets.
@@ -83,8 +83,7 @@ async def _nats(settings: Settings, named: NatsSettings, certificates: Certifica
     return None
 
 
-async def _jwks(tokens: TokenSettings, url: str) -> Failure | None:
-    tls = contexts.tokens_context(tokens)
+async def _jwks(tokens: TokenSettings, url: str, tls: ssl.SSLContext) -> Failure | None:
     failure = await probe(
         url, tls if url.startswith("https:") else None, ca_setting="access.tokens.jwks_ca_file", seconds=_SECONDS
     )

@@ -25,7 +25,7 @@ __all__ = ["Certificates", "ClientCertificate"]
 _DAY_SECONDS: Final = 86_400.0
 _SOON_SECONDS: Final = 30 * _DAY_SECONDS
 _OWN: Final = "tls_certificate_file"
-_EXPIRING: Final = (_OWN, "tls_client_ca_file", "tls_ca_file")
+_EXPIRING: Final = (_OWN, "tls_client_ca_file", "tls_ca_file", "jwks_ca_file")
 _FILES: Final = (*_EXPIRING, "tls_key_file", "tls_key_passphrase_file")
 
 _ClientFiles: TypeAlias = tuple[Path | None, ...]
@@ -84,6 +84,13 @@ class Certificates:
         nats = settings.nats
         self.nats = None if nats is None else self._context("nats", nats, lambda: contexts.nats_context(nats))
         """For connections to NATS; None if there is none."""
+        tokens = settings.access.tokens
+        self.tokens = (
+            None
+            if tokens is None or tokens.jwks_url is None
+            else self._context("access.tokens", tokens, lambda: contexts.tokens_context(tokens))
+        )
+        """For connections to the JWKS server; None if there is none."""
         self.grpc = self._grpc_credentials(settings)
         """For the gRPC listener; None if it is plaintext."""
 

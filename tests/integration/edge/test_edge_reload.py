@@ -14,9 +14,12 @@ from structlog.testing import capture_logs
 
 from issuer.card.v1 import messages_pb2 as card
 from issuer.card.v1 import service_pb2_grpc as card_grpc
+from issuer.threeds.v1 import messages_pb2 as threeds
+from issuer.threeds.v1 import service_pb2_grpc as threeds_grpc
 from sandbox import Sandbox
 from sandbox.common.pki import CALLER
 from sandbox.gateway import channel
+from tests.contract.areqs import pan_of
 from tests.integration.edge.edge_caller import event
 from tests.integration.edge.edge_gateways import calling_with, edge_with, write_authority, write_pair
 from tests.running import Running
@@ -98,6 +101,38 @@ async def test_the_port_for_internal_callers_shows_and_trusts_what_its_files_hol
         assert await _reaches_d1(running.channel), "its connection was made before"
         async with channel(running.addresses.grpc, replace(renewed, caller=pki.caller)) as stranger:
             assert not await _reaches_d1(stranger)
+
+
+async def test_the_api_key_of_the_3ds_server_is_what_its_file_holds_by_now(sandbox: Sandbox, tmp_path: Path) -> None:
+    key_file = tmp_path / "threeds-api-key"
+
+    async def status(running: Running) -> grpc.StatusCode:
+        stub = threeds_grpc.AuthenticationServiceStub(running.channel)
+        try:
+            await stub.LookupCard(threeds.LookupCardRequest(acct_number=pan_of("0003")), timeout=5)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    async with edge_with(sandbox, tmp_path) as running:
+        assert await status(running) is grpc.StatusCode.OK
+        with capture_logs() as logged:
+            key_file.write_text("no key")
+
+            async def is_logged() -> bool:
+                return any(entry["event"] == "file_reload_failed" for entry in logged)
+
+            await _until(is_logged)
+        (failed,) = (entry for entry in logged if entry["event"] == "file_reload_failed")
+        assert failed["mistakes"][0].startswith("threeds.api_key_file: ")
+        assert "no key" not in str(failed)
+        assert await status(running) is grpc.StatusCode.OK
+        key_file.write_text("another-key")
+
+        async def is_refused() -> bool:
+            return await status(running) is grpc.StatusCode.INTERNAL
+
+        await _until(is_refused)
 
 
 async def _reaches_d1(opened: grpc.aio.Channel) -> bool:

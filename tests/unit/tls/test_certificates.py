@@ -10,11 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from structlog.testing import capture_logs
 
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import Settings, SettingsError, TokenSettings, load
 from gateway.tls.certificates import Certificates
 from sandbox.common.pki import Identity, Pki, make_pki
 from sandbox.gateway import GatewayConfig, write_policy
@@ -54,6 +55,10 @@ def used(tmp_path: Path) -> Used:
     file = tmp_path / "d1-gateway.toml"
     file.write_text(config.to_toml())
     return Used(load(file), pki, authority)
+
+
+def _end(certificate: bytes) -> float:
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
 
 
 def check_twice(certificates: Certificates) -> None:
@@ -220,6 +225,20 @@ def test_the_end_of_every_certificate_is_known_by_its_setting_and_follows_the_fi
     used.present(renewed)
     check_twice(certificates)
     assert certificates.expiry_times["d1.tls_certificate_file"] == renewed.parsed.not_valid_after_utc.timestamp()
+
+
+def test_the_ca_of_callers_keys_is_followed_too(used: Used) -> None:
+    tokens = TokenSettings(
+        issuer="https://issuer.example", jwks_url="https://issuer.example/keys", jwks_ca_file=used.pki.caller_ca
+    )
+    access = used.settings.access.model_copy(update={"tokens": tokens})
+    certificates = Certificates(used.settings.model_copy(update={"access": access}))
+    renewed = Authority()
+    used.pki.caller_ca.write_bytes(renewed.certificate)
+    check_twice(certificates)
+
+    assert isinstance(certificates.tokens, ssl.SSLContext)
+    assert certificates.expiry_times["access.tokens.jwks_ca_file"] == _end(renewed.certificate)
 
 
 def test_of_several_certificates_in_a_file_the_first_to_end_counts(used: Used) -> None:
