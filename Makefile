@@ -44,6 +44,7 @@ check: $(INSTALLED) ## everything that can be known without running it
 	python tools/contracts.py check
 	python tools/settings_reference.py check
 	python tools/d1_assumptions.py check
+	python tools/dashboard.py check
 	hadolint Containerfile
 
 bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs/benchmarks.md; less than 20 minutes
@@ -52,10 +53,11 @@ bench: $(INSTALLED) ## what the gateway costs, beside servers that do less: docs
 bench-quick: $(INSTALLED) ## half a minute of it, and whether the floors of bench/floors.toml hold
 	python -m bench --quick
 
-generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto/, pages of docs/ from the code
+generate: $(INSTALLED) ## gen/, d1gateway/ and the client's contracts from proto/, pages of docs/ and the dashboard from the code
 	python tools/contracts.py generate
 	python tools/settings_reference.py write
 	python tools/d1_assumptions.py write
+	python tools/dashboard.py write
 
 contracts: $(INSTALLED) ## dist/contracts and an archive of it: for callers in any language
 	python tools/contracts.py distribute

@@ -11,6 +11,7 @@ PAGES = sorted(
     {
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy").rglob("*.md"),
         *(ROOT / "clients" / "python").glob("*.md"),
         *(ROOT / "gen").glob("*.md"),
     }
@@ -27,7 +28,7 @@ MAX_LENGTH = 120
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)?)\)")
-_FOLDERS = "adapters|bench|clients|d1gateway|docs|gateway|gen|proto|sandbox|tests|tools"
+_FOLDERS = "adapters|bench|clients|d1gateway|deploy|docs|gateway|gen|proto|sandbox|tests|tools"
 # Acme is the platform that docs/adding-an-adapter.md invents.
 _FILE = re.compile(rf"`((?!adapters/acme)(?:{_FOLDERS})/[\w@./*-]*)`")
 
