@@ -1,6 +1,5 @@
 """A running gateway has every series, with every label, that panels and rules name."""
 
-import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -76,14 +75,17 @@ async def test_every_series_and_label_that_panels_and_rules_name_is_there(busy: 
     assert missing == set()
 
 
-async def test_gateways_of_a_cluster_have_them_too(tmp_path: Path) -> None:
+async def test_gateways_of_a_cluster_have_them_too_and_count_what_passes_between_them(tmp_path: Path) -> None:
     async with two_gateways(tmp_path) as gateways:
-        view = OperatorView(gateways.here, gateways.session)
-        assert await view.notify() == 204
-        async with asyncio.timeout(20):
-            while (found := await view.scrape()).value("peers") != 1:  # noqa: ASYNC110  they hear each other soon
-                await asyncio.sleep(0.05)
+        here, there = (OperatorView(each, gateways.session) for each in (gateways.here, gateways.there))
+        assert await here.notify() == 204
+        async with Handler.connect(gateways.there.channel, {"consumer_information": tell_person}):
+            assert (await gateways.call())[0] == 200
+        found, received = await here.scrape(), await there.scrape()
 
+    assert [each.value("peers") for each in (found, received)] == [1, 1]
+    assert found.value("callbacks_relayed_total", direction="sent") == 1
+    assert received.value("callbacks_relayed_total", direction="received") == 1
     exposed = set(re.findall(r"^# TYPE (\S+)", found.text, re.MULTILINE))
     wanted = {name for expression in expressions() for name, _ in named(expression)}
     assert {name for name in wanted if name not in exposed and _SUFFIX.sub("", name) not in exposed} == _EMBEDDED
