@@ -73,7 +73,8 @@ def test_each_alert_fires_when_it_should_and_says_why(tmp_path: Path, *, does_fi
         tests["30m" if case.at.endswith("h") else "1m"].append(_test(case, series, expected))
     for interval, played in tests.items():
         suite = {
-            "rule_files": list(map(str, RULE_FILES)),
+            # What is recorded matters for hours, and takes a third of the time.
+            "rule_files": [str(file) for file in (RULE_FILES if interval == "30m" else RULE_FILES[1:])],
             "group_eval_order": groups,
             "evaluation_interval": interval,
             "tests": played,
