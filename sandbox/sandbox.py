@@ -10,6 +10,7 @@ from typing import Self
 from sandbox.common.faults import Faults
 from sandbox.common.pki import Pki, kept_pki, make_pki
 from sandbox.common.server import HOST, serve
+from sandbox.common.simulation import Simulation
 from sandbox.common.state import MemoryState, State
 from sandbox.common.tls import browser_context
 from sandbox.console.console import Console
@@ -131,25 +132,11 @@ class Sandbox:
             raise ValueError("issuer_id must have 10 characters")
         # Not in a thread, which would write on after a cancellation, while the folder is deleted.
         pki = make_pki(folder) if state is None else kept_pki(folder)
-        state = state or MemoryState()
-        faults = Faults()
-        d1_starts = D1.start(
-            pki,
-            issuer_id,
-            products,
-            faults,
-            state,
-            d1_port,
-            edge_credentials,
-            edge_timeout_seconds,
-            clock=clock,
-            host=host,
-        )
-        threeds_starts = ThreeDS.start(
-            pki.threeds_server, faults, state, port=threeds_port, delays=threeds_delays, clock=clock, host=host
-        )
+        common = Simulation(Faults(), state or MemoryState(), clock, host)
+        d1_starts = D1.start(pki, issuer_id, products, common, d1_port, edge_credentials, edge_timeout_seconds)
+        threeds_starts = ThreeDS.start(pki.threeds_server, common, port=threeds_port, delays=threeds_delays)
         async with d1_starts as d1, threeds_starts as threeds:
-            made = cls._of(issuer_id, pki, d1, threeds, faults, clock)
+            made = cls._of(issuer_id, pki, d1, threeds, common.faults, clock)
             async with serve(_control(made, d1, clock).app(), control_port, host=host) as actual_port:
                 yield replace(made, control_url=f"http://{HOST}:{actual_port}")
 

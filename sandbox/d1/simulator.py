@@ -1,16 +1,15 @@
 """The D1 simulator as a whole."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
 from aiohttp import web
 
-from sandbox.common.faults import Faults
 from sandbox.common.pki import Pki
 from sandbox.common.server import HOST, serve
-from sandbox.common.state import State
+from sandbox.common.simulation import Simulation
 from sandbox.common.tls import client_context, server_context
 from sandbox.d1.acs.authenticators import Authenticators
 from sandbox.d1.acs.challenges import Challenges, Phones
@@ -58,14 +57,10 @@ class D1:
         pki: Pki,
         issuer_id: str,
         products: Iterable[CardProduct],
-        faults: Faults,
-        state: State,
+        common: Simulation,
         port: int,
         edge_credentials: EdgeCredentials | None,
         edge_timeout_seconds: float,
-        *,
-        clock: Callable[[], float],
-        host: str = HOST,
     ) -> AsyncIterator["D1"]:
         """Run D1 for the duration of the block.
 
@@ -73,29 +68,26 @@ class D1:
             pki: The certificates and keys.
             issuer_id: The issuer, at first the only one.
             products: The issuer's card products.
-            faults: The faults on demand.
-            state: Keeps cards, consumers, history and authenticators.
+            common: What the simulators have in common.
             port: The port to listen on; 0 for any free port.
             edge_credentials: D1's credentials for tokens of the edge; None for mutual TLS alone.
             edge_timeout_seconds: The edge's time limit for a response.
-            clock: Returns the time, in seconds since 1970 (UTC).
-            host: The address to listen on.
         """
         client = client_context(pki.d1_client, pki.server_ca)
         async with (
             EdgeClient.run(
                 client,
                 issuer_id,
-                clock=clock,
+                clock=common.clock,
                 credentials=edge_credentials,
                 timeout_seconds=edge_timeout_seconds,
-                faults=faults,
+                faults=common.faults,
             ) as edge,
             Background.run() as background,
         ):
-            made = cls._of(pki, issuer_id, CardStore(products, state), edge, background, state, clock)
+            made = cls._of(pki, issuer_id, CardStore(products, common.state), edge, background, common)
             tls = server_context(pki.d1_server, pki.gateway_client_ca)
-            async with serve(_app(made, faults, clock), port, tls, host=host) as actual_port:
+            async with serve(_app(made, common), port, tls, host=common.host) as actual_port:
                 yield replace(made, url=f"https://{HOST}:{actual_port}")
 
     @classmethod
@@ -106,9 +98,9 @@ class D1:
         store: CardStore,
         edge: EdgeClient,
         background: Background,
-        state: State,
-        clock: Callable[[], float],
+        common: Simulation,
     ) -> Self:
+        state, clock = common.state, common.clock
         keys, history, phones, notifier = D1Keys.of(pki), History(clock, state), Phones(), Notifier(edge)
         authenticators = Authenticators(store, notifier, background, clock, state)
         challenges = Challenges(edge, keys.encryption, store, phones, clock)
@@ -128,7 +120,7 @@ class D1:
         )
 
 
-def _app(d1: D1, faults: Faults, clock: Callable[[], float]) -> web.Application:
+def _app(d1: D1, common: Simulation) -> web.Application:
     encryption = d1.keys.encryption
     fetcher = CredentialsFetcher(d1.store, d1.edge, encryption, d1.background)
     routes = [
@@ -136,5 +128,5 @@ def _app(d1: D1, faults: Faults, clock: Callable[[], float]) -> web.Application:
         *ConsumerEndpoints(d1.issuers, d1.store, d1.authenticators).routes(),
         *HistoryEndpoints(d1.issuers, d1.history, d1.store).routes(),
     ]
-    verifier = AssertionVerifier(d1.issuers, d1.keys.assertion, clock)
-    return make_d1_app(TokenEndpoint(verifier, d1.tokens), d1.tokens, routes, faults)
+    verifier = AssertionVerifier(d1.issuers, d1.keys.assertion, common.clock)
+    return make_d1_app(TokenEndpoint(verifier, d1.tokens), d1.tokens, routes, common.faults)

@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from sandbox.common.faults import Faults, fault_middleware
 from sandbox.common.pki import Identity
 from sandbox.common.server import HOST, serve
-from sandbox.common.state import State
+from sandbox.common.simulation import Simulation
 from sandbox.common.tls import server_context
 from sandbox.threeds.acs import AcsEndpoints
 from sandbox.threeds.api import ServerEndpoints
@@ -40,36 +40,25 @@ class ThreeDS:
     @classmethod
     @asynccontextmanager
     async def start(
-        cls,
-        identity: Identity,
-        faults: Faults,
-        state: State,
-        *,
-        port: int,
-        delays: Delays,
-        clock: Callable[[], float],
-        host: str = HOST,
+        cls, identity: Identity, common: Simulation, *, port: int, delays: Delays
     ) -> AsyncIterator["ThreeDS"]:
         """Run a 3-D Secure server for the duration of the block.
 
         Args:
             identity: The server's certificate.
-            faults: The faults on demand.
-            state: Keeps the transactions and the API key.
+            common: What the simulators have in common.
             port: The port to listen on; 0 for any free port.
             delays: The server's delays.
-            clock: Returns the time, in seconds since 1970 (UTC).
-            host: The address to listen on.
 
         Raises:
             OSError: The port is taken.
         """
-        transactions = Transactions(clock, state)
-        api_key = state.table("api_keys", str).setdefault("3-D Secure server", str(uuid.uuid4()))
+        transactions = Transactions(common.clock, common.state)
+        api_key = common.state.table("api_keys", str).setdefault("3-D Secure server", str(uuid.uuid4()))
         endpoints = ServerEndpoints(transactions, delays)
         acs = AcsEndpoints(transactions)
-        app = _app(endpoints, acs, api_key, faults)
-        async with serve(app, port, server_context(identity), host=host) as actual_port:
+        app = _app(endpoints, acs, api_key, common.faults)
+        async with serve(app, port, server_context(identity), host=common.host) as actual_port:
             yield cls(f"https://{HOST}:{actual_port}", api_key, transactions, endpoints, acs)
 
 
