@@ -8,7 +8,7 @@ from gateway.logging import correlation
 from gateway.telemetry.failures import Failures
 
 
-def test_a_frequent_failure_hides_no_rare_one_and_both_are_counted() -> None:
+async def test_a_frequent_failure_hides_no_rare_one_and_both_are_counted() -> None:
     failures = Failures()
     failures.note("SuspendCard", "NOT_FOUND", "REJECTED")
     for number in range(1000):
@@ -32,7 +32,7 @@ def test_the_latest_failure_comes_first_even_if_the_clock_was_set_back(monkeypat
     assert [each.reason for each in failures.latest(2)] == ["UNAVAILABLE", "DEADLINE_EXCEEDED"]
 
 
-def test_a_correlation_id_that_may_be_a_card_number_is_masked() -> None:
+async def test_a_correlation_id_that_may_be_a_card_number_is_masked() -> None:
     failures = Failures()
     for given in ("5413330089010434", "5413-3300-8901-0434", "call 5413 3300 8901 0434", "5413330089010434a"):
         correlation.use(given)
