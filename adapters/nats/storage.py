@@ -52,6 +52,7 @@ class NatsStorage:
         *,
         retention: EventLogSettings | None = None,
         max_event_bytes: int = _MAX_EVENT_BYTES,
+        creates: bool = True,
     ) -> Self:
         """Connect, and create the stream and the buckets if needed. Close it with `close`.
 
@@ -60,6 +61,7 @@ class NatsStorage:
             tls: For ``tls://``: the trusted CAs and our certificate.
             retention: Retention of events by age and size; None keeps them for ever.
             max_event_bytes: Maximum size of an event. The servers must accept messages of this size.
+            creates: Whether there may be no event log yet.
 
         Raises:
             NatsOpenError: The servers are unreachable or unsuitable, or something else uses our names. The message
@@ -68,7 +70,7 @@ class NatsStorage:
         connection = await Connection.open(settings, tls)
         try:
             await _retry(lambda: check_servers(connection, max_event_bytes), settings)
-            return await cls._open(connection, settings, retention)
+            return await cls._open(connection, settings, retention, creates=creates)
         except BaseException:
             await connection.close()
             raise
@@ -87,9 +89,11 @@ class NatsStorage:
             await connection.close()
 
     @classmethod
-    async def _open(cls, connection: Connection, settings: NatsSettings, retention: EventLogSettings | None) -> Self:
+    async def _open(
+        cls, connection: Connection, settings: NatsSettings, retention: EventLogSettings | None, *, creates: bool
+    ) -> Self:
         names = Names(settings.prefix)
-        lineage = await _retry(lambda: prepare(connection, names, settings, retention), settings)
+        lineage = await _retry(lambda: prepare(connection, names, settings, retention, creates=creates), settings)
         subscriptions = Subscriptions(Bucket(connection, names.subscription_bucket))
         log = NatsEventLog(connection, names, lineage, subscriptions, settings.request_timeout_seconds)
         await _retry(log.verify, settings)
@@ -125,8 +129,9 @@ class NatsStorage:
         """Give the event log a new epoch, which running gateways adopt within seconds, and return it."""
         return await self.log.renew_epoch()
 
-    async def trim_through(self, sequence: int) -> None:
-        """Remove the events up to a sequence of the log. Gateways may run."""
+    async def trim_through(self, sequence: int, report: ReportProgress | None = None) -> None:
+        """Remove the events up to a sequence of the log, at once. Gateways may run."""
+        del report
         with EVENT_LOG.translated(is_change=True):
             # Up to, but not including, the one that it names.
             await api_request(self.connection, f"STREAM.PURGE.{self.names.event_stream}", {"seq": sequence + 1})

@@ -13,13 +13,26 @@ from adapters.sqlite.pages import read_page
 from adapters.sqlite.schema import renew_log_id
 from gateway.aio.append_notifier import AppendNotifier
 from gateway.errors import Reason
-from gateway.ports import Event, EventDamagedError, LogBounds, Payloads, Read, Scope, StoredSubscription
+from gateway.ports import (
+    Event,
+    EventDamagedError,
+    LogBounds,
+    Payloads,
+    Read,
+    ReportProgress,
+    Scope,
+    StoredSubscription,
+)
 from gateway.settings import EventLogSettings
 
 __all__ = ["SqliteEventLog"]
 
 _MAX_EVENTS_PER_TRIM = 100
 """Maximum events that one transaction removes: few enough not to delay the appends that wait for it."""
+_MAX_EVENTS_PER_ORDERED_TRIM = 100_000
+"""The same where an operator asks for it, and nothing waits."""
+_LARGE_CACHE = "PRAGMA cache_size = -200000"
+"""In KiB. Otherwise it would read and write the pages of the index once for each event: they come in another order."""
 
 
 class SqliteEventLog:
@@ -195,11 +208,16 @@ class SqliteEventLog:
             removed += count
         return removed
 
-    async def trim_through(self, sequence: int) -> None:
-        """Remove the events up to a sequence of the log, a few in each transaction."""
+    async def trim_through(self, sequence: int, report: ReportProgress | None = None) -> None:
+        """Remove the events up to a sequence of the log, many in each transaction."""
         oldest = f"SELECT sequence FROM event WHERE sequence <= {sequence:d}"  # noqa: S608  a number
-        while await self._access.change(partial(self._remove_some, oldest=oldest)):
-            pass
+        await self._access.change(lambda connection: connection.execute(_LARGE_CACHE).fetchone())
+        remove = partial(self._remove_some, oldest=oldest, limit=_MAX_EVENTS_PER_ORDERED_TRIM)
+        done, total = 0, sequence - self._trimmed_through
+        while count := await self._access.change(remove):
+            done += count
+            if report is not None:
+                report(done, total)
 
     async def renew_epoch(self) -> str:
         """Give the log a new identity, and return it."""
@@ -236,11 +254,11 @@ class SqliteEventLog:
         if _content_bytes(connection) - other_bytes <= self._retention.retention_bytes:
             keep_from_ms = self._now_ms() - round(self._retention.retention_seconds * 1000)
             oldest += f" WHERE sequence <= {events.sequence_before(connection, keep_from_ms)}"
-        return self._remove_some(connection, oldest)
+        return self._remove_some(connection, oldest, _MAX_EVENTS_PER_TRIM)
 
-    def _remove_some(self, connection: sqlite3.Connection, oldest: str) -> int:
+    def _remove_some(self, connection: sqlite3.Connection, oldest: str, limit: int) -> int:
         row: tuple[int, int] = connection.execute(
-            f"SELECT count(*), max(sequence) FROM ({oldest} ORDER BY sequence LIMIT {_MAX_EVENTS_PER_TRIM})"  # noqa: S608  numbers
+            f"SELECT count(*), max(sequence) FROM ({oldest} ORDER BY sequence LIMIT {limit})"  # noqa: S608  numbers
         ).fetchone()
         count, through = row
         if count:

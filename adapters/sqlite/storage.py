@@ -129,9 +129,9 @@ class SqliteStorage:
         """Give the event log a new epoch, and return it."""
         return await self.log.renew_epoch()
 
-    async def trim_through(self, sequence: int) -> None:
+    async def trim_through(self, sequence: int, report: ReportProgress | None = None) -> None:
         """Remove the events up to a sequence of the log."""
-        await self.log.trim_through(sequence)
+        await self.log.trim_through(sequence, report)
 
     async def close(self) -> None:
         """Finish the pending work, then release the files. Calls that wait for appends raise EVENT_LOG_UNAVAILABLE."""

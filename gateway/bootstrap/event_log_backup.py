@@ -24,7 +24,16 @@ from gateway.ports import Backup, BackupFailedError, BackupUnusableError, Damage
 from gateway.settings import Settings, SettingsError
 from gateway.version import VERSION
 
-__all__ = ["BackedUp", "Restored", "back_up", "check_backup", "find_damage", "missing_key", "restore"]
+__all__ = [
+    "BackedUp",
+    "Restored",
+    "back_up",
+    "find_damage",
+    "find_damage_in_backup",
+    "missing_key",
+    "restore",
+    "verify_backup",
+]
 
 _UNPACKED: Final = "events.db"
 _RESTORED_ENTRY: Final = "log-restore"
@@ -112,18 +121,35 @@ def restore(settings: Settings, file: Path, *, keeps_epoch: bool, report: Report
     return Restored(done.backup, done.log_id, done.aside, done.lost)
 
 
-def check_backup(file: Path, report: ReportProgress) -> tuple[Backup, Damage]:
-    """Compare a backup with its digest, then read everything in it.
+def verify_backup(file: Path, report: ReportProgress) -> Backup:
+    """Compare a backup with its digest. Returns what it is.
+
+    Args:
+        file: The backup.
+        report: Called with the bytes that were compared, and all.
 
     Raises:
         BackupUnusableError: See `restore`.
         BackupDamagedError: See `restore`.
     """
-    backup = sqlite.verify_backup(file, report)
+    return sqlite.verify_backup(file, report)
+
+
+def find_damage_in_backup(file: Path, backup: Backup, report: ReportProgress) -> Damage:
+    """Read everything in a backup, and return what is damaged.
+
+    Args:
+        file: The backup.
+        backup: What it is.
+        report: As for `find_damage`.
+
+    Raises:
+        BackupUnusableError: It cannot be read.
+    """
     if not sqlite.is_current_backup(backup):
-        return backup, Damage((), (), ())  # An older schema, whose notifications may have no checksums.
+        return Damage((), (), ())  # An older schema, whose notifications may have no checksums.
     try:
-        return backup, sqlite.damage_of(file, is_backup=True)
+        return sqlite.damage_of(file, report, is_backup=True)
     except sqlite.EventLogOpenError as error:
         raise BackupUnusableError(str(error)) from error
 
@@ -195,7 +221,7 @@ async def _copy_in(settings: Settings, file: Path, report: ReportProgress) -> Re
                 "TMPDIR names another place"
             ) from error
         try:
-            async with opened_alone(settings) as target:
+            async with opened_alone(settings, creates=True) as target:
                 await _claim(target, source.log.log_id)
                 copied = await _copy(source, target, report)
                 return Restored(backup, target.log.log_id, copied=copied)

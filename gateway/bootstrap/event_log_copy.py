@@ -31,13 +31,14 @@ async def opened(settings: Settings, source: Engine, target: Engine) -> AsyncIte
 
 
 @asynccontextmanager
-async def opened_alone(settings: Settings) -> AsyncIterator[Storage]:
+async def opened_alone(settings: Settings, *, creates: bool = False) -> AsyncIterator[Storage]:
     """Provide the storage that the gateway uses for as long as the context lasts.
 
     Raises:
-        SettingsError: It does not exist, or cannot be opened with the settings.
+        SettingsError: It does not exist and is not to be created, or cannot be opened with the settings.
     """
-    storage = await _open(settings, Engine.SQLITE if settings.nats is None else Engine.NATS, is_source=True)
+    engine = Engine.SQLITE if settings.nats is None else Engine.NATS
+    storage = await _open(settings, engine, is_source=not creates, creates=creates)
     try:
         yield storage
     finally:
@@ -54,11 +55,12 @@ def oldest_kept_ms(settings: Settings, target: Engine, now_ms: int) -> int | Non
     return now_ms - round(settings.event_log.retention_seconds * 1000)
 
 
-async def _open(settings: Settings, engine: Engine, *, is_source: bool) -> Storage:
+async def _open(settings: Settings, engine: Engine, *, is_source: bool, creates: bool = True) -> Storage:
     if engine is Engine.NATS:
         if settings.nats is None:
             raise SettingsError(["nats: not set; a copy is between event_log.path and [nats]"])
-        return await open_shared(settings, settings.nats, await asyncio.to_thread(Certificates, settings))
+        certificates = await asyncio.to_thread(Certificates, settings)
+        return await open_shared(settings, settings.nats, certificates, creates=creates)
     path = settings.event_log.path
     if is_source and not await asyncio.to_thread(path.exists):
         raise SettingsError([f"event_log.path: {path} does not exist"])

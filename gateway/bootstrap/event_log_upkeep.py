@@ -8,7 +8,7 @@ import uvloop
 from adapters import sqlite
 from gateway.bootstrap.event_log_copy import opened_alone
 from gateway.notifications.cursor import parse
-from gateway.ports import EventDamagedError, EventLog, Statistics, Storage, StoredSubscription
+from gateway.ports import EventDamagedError, EventLog, ReportProgress, Statistics, Storage, StoredSubscription
 from gateway.settings import Settings, SettingsError
 
 __all__ = ["Trim", "renew_epoch", "statistics", "trim"]
@@ -60,7 +60,14 @@ def renew_epoch(settings: Settings) -> tuple[str, str]:
     return uvloop.run(run())
 
 
-def trim(settings: Settings, *, before_ms: int | None, through: str | None, decide: Callable[[Trim], bool]) -> Trim:
+def trim(
+    settings: Settings,
+    *,
+    before_ms: int | None,
+    through: str | None,
+    decide: Callable[[Trim], bool],
+    report: ReportProgress,
+) -> Trim:
     """Remove the oldest notifications. With NATS, gateways may run.
 
     Args:
@@ -68,6 +75,7 @@ def trim(settings: Settings, *, before_ms: int | None, through: str | None, deci
         before_ms: Remove what was received before, in milliseconds since 1970 (UTC).
         through: Otherwise, remove what is up to this cursor.
         decide: Returns whether it is to be done.
+        report: Called with the notifications removed, and those to remove.
 
     Raises:
         SettingsError: The log does not exist, or cannot be opened.
@@ -79,7 +87,7 @@ def trim(settings: Settings, *, before_ms: int | None, through: str | None, deci
             planned = await _plan(storage, before_ms, through)
             if not planned.count or not decide(planned):
                 return planned
-            await storage.trim_through(planned.through)
+            await storage.trim_through(planned.through, report)
             return Trim(planned.log_id, planned.through, planned.count, planned.needed_by, is_done=True)
 
     return uvloop.run(run())

@@ -36,11 +36,13 @@ def check_shared(settings: Settings, named: NatsSettings) -> None:
             raise SettingsError([f"nats.credentials_file: {error}"]) from error
 
 
-async def open_shared(settings: Settings, named: NatsSettings, certificates: Certificates) -> nats.NatsStorage:
-    """Connect to the shared storage.
+async def open_shared(
+    settings: Settings, named: NatsSettings, certificates: Certificates, *, creates: bool = True
+) -> nats.NatsStorage:
+    """Connect to the shared storage, and create it if need be and allowed.
 
     Raises:
-        SettingsError: The servers cannot be reached, or cannot be used with the settings.
+        SettingsError: There is none, or the servers cannot be reached, or cannot be used with the settings.
     """
     try:
         return await nats.NatsStorage.open(
@@ -48,6 +50,7 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
             certificates.nats,
             retention=settings.event_log,
             max_event_bytes=_max_event_bytes(settings),
+            creates=creates,
         )
     except nats.NatsOpenError as error:
         raise SettingsError([f"nats: {error}"]) from error

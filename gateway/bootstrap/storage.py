@@ -56,8 +56,16 @@ async def open_embedded(settings: Settings, *, trims: bool = True) -> Storage:
         raise SettingsError([f"event_log.path: {error}"]) from error
 
 
-async def open_shared(settings: Settings, named: NatsSettings, certificates: Certificates) -> Storage:
+async def open_shared(
+    settings: Settings, named: NatsSettings, certificates: Certificates, *, creates: bool = True
+) -> Storage:
     """Open the storage that a cluster shares.
+
+    Args:
+        settings: All settings.
+        named: Those of NATS.
+        certificates: The gateway's.
+        creates: Whether it may be missing.
 
     Raises:
         SettingsError: It cannot be opened with the settings.
@@ -65,7 +73,7 @@ async def open_shared(settings: Settings, named: NatsSettings, certificates: Cer
     await asyncio.to_thread(_check_shared, settings, named)
     from gateway.bootstrap import nats  # noqa: PLC0415  the extra is installed, as was just checked
 
-    return await nats.open_shared(settings, named, certificates)
+    return await nats.open_shared(settings, named, certificates, creates=creates)
 
 
 async def record_cipher(settings: Settings, store: KeyValueStore) -> RecordCipher:

@@ -36,8 +36,10 @@ def check_file(file: Path) -> bool:
         BackupUnusableError: It is no backup.
         BackupDamagedError: It is not as it was written.
     """
-    with mebibytes("checking") as shown:
-        backup, damage = backups.check_backup(file, shown.show)
+    with mebibytes("comparing") as shown:
+        backup = backups.verify_backup(file, shown.show)
+    with display("checking") as shown:
+        damage = backups.find_damage_in_backup(file, backup, shown.show)
     for line in describe(backup):
         typer.echo(line)
     return _is_intact(damage)

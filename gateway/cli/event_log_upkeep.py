@@ -12,7 +12,7 @@ from gateway.bootstrap import event_log_upkeep as upkeep
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_upkeep import Trim
 from gateway.cli.output import FAILED, UNUSABLE, failed, printable, report, utc
-from gateway.cli.progress import MEBIBYTE
+from gateway.cli.progress import MEBIBYTE, display
 from gateway.notifications.cursor import encode
 from gateway.ports import Statistics, StoredSubscription
 from gateway.settings import Settings
@@ -67,12 +67,14 @@ def trim_log(settings: Settings, before: str | None, through: str | None, *, is_
         raise failed(UNUSABLE, "--before, --through: expected exactly one of them")
     before_ms = None if before is None else _milliseconds(before)
     logs.configure("critical")
-    found = upkeep.trim(
-        settings,
-        before_ms=before_ms,
-        through=through,
-        decide=lambda planned: not is_dry and (forces or not planned.needed_by),
-    )
+    with display("removing") as shown:
+        found = upkeep.trim(
+            settings,
+            before_ms=before_ms,
+            through=through,
+            decide=lambda planned: not is_dry and (forces or not planned.needed_by),
+            report=shown.show,
+        )
     for each in found.needed_by if found.count else ():
         report(f"not committed by {each.name} of {each.issuer_id}, which is at {encode(found.log_id, each.committed)}")
     typer.echo(_outcome(found, is_dry=is_dry))

@@ -222,8 +222,12 @@ class Storage(Protocol):
         """
         ...
 
-    async def trim_through(self, sequence: int) -> None:
+    async def trim_through(self, sequence: int, report: ReportProgress | None = None) -> None:
         """Remove the events up to a sequence of the log, as retention would.
+
+        Args:
+            sequence: The last one to remove.
+            report: Called with the events removed, and those to remove, at most; not if that takes no time.
 
         Raises:
             GatewayError: EVENT_LOG_UNAVAILABLE. Some may be removed.

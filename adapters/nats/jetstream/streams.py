@@ -103,7 +103,12 @@ async def check_servers(connection: Connection, max_event_bytes: int) -> None:
 
 
 async def prepare(
-    connection: Connection, names: Names, settings: NatsSettings, retention: EventLogSettings | None = None
+    connection: Connection,
+    names: Names,
+    settings: NatsSettings,
+    retention: EventLogSettings | None = None,
+    *,
+    creates: bool = True,
 ) -> Lineage:
     """Create missing streams and buckets, and adapt existing ones to the settings.
 
@@ -112,14 +117,17 @@ async def prepare(
         names: The names to use.
         settings: The number of replicas.
         retention: Retention of events by age and size; None keeps them for ever.
+        creates: Whether there may be no event log yet.
 
     Returns:
         The lineage of the event log.
 
     Raises:
-        NatsOpenError: Something else uses these names. The message says what to do.
+        NatsOpenError: Something else uses these names, or there is no event log. The message says what to do.
         NatsError: The servers do not respond, or return an error; see `explain`.
     """
+    if not creates and await _find(connection, names.event_stream) is None:
+        raise NatsOpenError(f"There is no event log at NATS under the prefix {names.prefix}.")
     config = await _prepare(connection, _event_log(names, settings, retention))
     for bucket in (names.key_value_bucket, names.subscription_bucket, names.lease_bucket):
         await _prepare(connection, _bucket(bucket, settings))

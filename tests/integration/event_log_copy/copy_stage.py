@@ -53,7 +53,11 @@ class Stage:
             config = replace(
                 config,
                 shared=SharedStorage.make([self.server.url], self.folder),
-                more={"nats": {"prefix": self._nats_engine.prefix, "request_timeout_seconds": 5.0}},
+                more={
+                    "nats": {"prefix": self._nats_engine.prefix, "request_timeout_seconds": 5.0},
+                    # The server sets it aside for each of the session's streams.
+                    "event_log": {"retention_bytes": 256 * 1_048_576},
+                },
             )
         file = self.folder / "d1-gateway.toml"
         file.write_text(config.to_toml())

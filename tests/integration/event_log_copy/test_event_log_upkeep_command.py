@@ -157,3 +157,10 @@ async def test_gateways_at_nats_adopt_a_new_epoch_while_they_run(stage: Stage) -
             await peer.log.bounds()
         assert (await peer.log.list_subscriptions())[0].committed == 4
         assert await peer.log.append(notifications(1, seed=54, first=10)[0])
+
+
+async def test_no_command_makes_an_event_log_at_nats(stage: Stage) -> None:
+    done = await _run(stage, NATS, "backup", stage.folder / "backup.db")
+
+    assert "There is no event log at NATS under the prefix test-" in done.only_line(2)
+    assert not (stage.folder / "backup.db").exists()
