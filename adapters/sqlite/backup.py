@@ -1,5 +1,6 @@
 """Backups of an event log: one sealed file, which has its name only once it is complete and on disk."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -20,6 +21,8 @@ from gateway.ports import Backup, BackupFailedError, BackupUnusableError, Engine
 __all__ = ["Unfinished", "back_up", "describe", "unfinished"]
 
 _PAGES_AT_ONCE = 2_000
+_SPARE_BYTES = 16 * 1024 * 1024
+"""Space that a backup leaves: the disk may be that of the event log, which grows meanwhile."""
 _SHARE_OF_TIME = 0.4
 """The part of the time in which it copies. The gateway needs the disk, and the second core of a small machine."""
 
@@ -99,6 +102,7 @@ def back_up(
         connection.execute("BEGIN")
         backup = describe(connection, Engine.SQLITE, version=version, time_ms=time_ms, key_entry=key_entry)
         size = backup.size_bytes
+        _require_space(made.path, size)
         _copy(connection, made.path, lambda done: report(done, 2 * size))
         connection.execute("ROLLBACK")
         made.finish(backup, lambda done, _: report(size + done, 2 * size))
@@ -159,12 +163,24 @@ def _copy(connection: sqlite3.Connection, part: Path, report: Callable[[int], No
         os.close(descriptor)
 
 
+def _require_space(part: Path, size: int) -> None:
+    """Fail before a disk is full that the gateway may need, too.
+
+    Raises:
+        OSError: There is too little space.
+    """
+    disk = os.statvfs(part.parent)
+    if disk.f_bavail * disk.f_frsize < size + _SPARE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _begin(part: Path) -> int:
     """Return a descriptor of the empty file, locked so that nobody else makes this backup."""
     lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     found = os.fstat(lock)
     is_ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
-    if not is_ours or not _is_locked(lock):
+    # Locked too late, it may be a backup that has its name by now.
+    if not is_ours or not _is_locked(lock) or not _is_at(part, found):
         os.close(lock)
         problem = "is in use: another backup is being made" if is_ours else "is not a file of this user: remove it"
         raise BackupUnusableError(f"{part} {problem}")
@@ -172,6 +188,13 @@ def _begin(part: Path) -> int:
     os.ftruncate(lock, 0)
     _remove_companions(part)
     return lock
+
+
+def _is_at(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), found)
+    except FileNotFoundError:
+        return False
 
 
 def _is_locked(descriptor: int) -> bool:

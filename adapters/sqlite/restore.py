@@ -3,7 +3,7 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,25 +93,31 @@ def extract(file: Path, new: Path, *, keeps_epoch: bool, report: ReportProgress)
 def _keep_aside(path: Path, backup: Backup) -> tuple[Path, int | None]:
     """Give the former log a second name. Returns that, and what it has that the backup has not."""
     aside = _unused(path.with_name(f"{path.name}{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"))
-    beside = path.with_name(f"{path.name}-wal")
-    beside_aside = aside.with_name(f"{aside.name}-wal")
-    if beside.exists():
+    beside = [each for end in ("-wal", "-journal") if (each := path.with_name(f"{path.name}{end}")).exists()]
+    kept = [aside.with_name(each.name.replace(path.name, aside.name)) for each in beside]
+    for each, second in zip(beside, kept, strict=True):
         # SQLite deletes it when it has copied what it takes for valid.
-        beside_aside.hardlink_to(beside)
+        second.hardlink_to(each)
     try:
         lost = _settle(path, backup)
-        beside_aside.unlink(missing_ok=True)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if isinstance(error, sqlite3.OperationalError) and not is_corruption(error):
-            beside_aside.unlink(missing_ok=True)
+            _delete(kept)
             raise
         # No gateway could use it. What is beside it would be taken for the restored log's.
-        beside.unlink(missing_ok=True)
+        _delete(beside)
         lost = None
+    else:
+        _delete(kept)
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     aside.hardlink_to(path)
     sync_folder(path.parent)
     return aside, lost
+
+
+def _delete(files: Iterable[Path]) -> None:
+    for each in files:
+        each.unlink(missing_ok=True)
 
 
 def _settle(path: Path, backup: Backup) -> int | None:

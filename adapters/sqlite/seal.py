@@ -154,13 +154,20 @@ def _digest(
     """Return the digest of the first bytes of a file and of the seal's fields."""
     digest, done = hashlib.sha256(), 0
     file.seek(0)
-    while done < size and (piece := file.read(min(_CHUNK_BYTES, size - done))):
+    while done < size and (piece := _piece(file, min(_CHUNK_BYTES, size - done))):
         digest.update(piece)
         sink(piece)
         done += len(piece)
         report(done, size)
     digest.update(orjson.dumps(fields))
     return digest.hexdigest()
+
+
+def _piece(file: BinaryIO, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as error:
+        raise BackupDamagedError(f"{file.name} cannot be read to its end: {error.strerror}") from error
 
 
 def _unreadable(path: Path, error: OSError) -> BackupUnusableError:

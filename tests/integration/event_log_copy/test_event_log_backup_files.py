@@ -1,7 +1,9 @@
 """Files that are no backup, or not any more: each is refused, says why, and stays as it is, like the event log."""
 
+import fcntl
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -273,3 +275,69 @@ async def test_a_log_of_a_newer_version_is_kept_aside_by_a_restore(stage: Stage,
         assert kept.execute("PRAGMA user_version").fetchone() == (8,)
     async with stage.opened(Engine.SQLITE) as storage:
         assert (await storage.log.bounds()).last == 50
+
+
+_ON_A_SMALL_DISK = """
+import subprocess, sys, tempfile
+from pathlib import Path
+from adapters.sqlite import back_up, restore
+from gateway.ports import BackupFailedError
+
+log, backup = Path(sys.argv[1]), Path(sys.argv[2])
+with tempfile.TemporaryDirectory() as mounted:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mounted], check=True)
+    try:
+        small = Path(mounted, "events.db")
+        small.write_bytes(b"former")
+        Path(mounted, "ballast").write_bytes(bytes(2_050_000))
+        for attempt in (
+            lambda: back_up(log, small.with_name("b"), version="1", key_entry="", overwrites=False, report=print),
+            lambda: restore(backup, small, keeps_epoch=False, report=lambda *_: None),
+        ):
+            try:
+                attempt()
+            except BackupFailedError as error:
+                print(error)
+            print(sorted(each.name for each in Path(mounted).iterdir()), small.read_bytes())
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+"""
+
+
+def test_a_disk_that_is_too_small_is_left_as_it_is(stage: Stage, backup: Path) -> None:
+    in_own_mounts = ("unshare", "--user", "--map-root-user", "--mount")
+    if shutil.which("unshare") is None or subprocess.run([*in_own_mounts, "true"], check=False).returncode:  # noqa: S603
+        pytest.skip("a file system of two megabytes takes the right to mount one")
+
+    done = subprocess.run(  # noqa: S603  this interpreter
+        [*in_own_mounts, sys.executable, "-c", _ON_A_SMALL_DISK, stage.file, backup],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    failed, after, refused, at_the_end = done.stdout.splitlines()
+    assert failed.endswith("/b failed: No space left on device; nothing of it is left")
+    assert after == "['ballast', 'events.db'] b'former'"
+    assert refused.endswith("was not restored, and nothing was changed: No space left on device")
+    assert at_the_end == "['ballast', 'events.db', 'events.db.lock'] b'former'"
+
+
+def test_a_backup_that_was_locked_too_late_is_not_emptied(
+    stage: Stage, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, lock = backup.with_name(f"{backup.name}.part"), fcntl.flock
+
+    def renamed_meanwhile(descriptor: int, operation: int) -> None:
+        # The other one, which had it locked, gives its backup its name.
+        part.write_bytes(_content(backup))
+        part.replace(backup)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", renamed_meanwhile)
+    with pytest.raises(BackupUnusableError, match="is in use: another backup is being made"):
+        _back_up(stage.file, backup, overwrites=True)
+
+    assert verify_backup(backup, _report).events == 50
