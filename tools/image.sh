@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds the images of gateway and sandbox from Containerfile, and starts them: tools/image.sh [BASE [BUILD_BASE]]
+# Builds the images of gateway and sandbox from Containerfile: tools/image.sh [BASE [BUILD_BASE]]
 #
-# BASE is an image of a registry with Python 3.11, and pip unless BUILD_BASE has it. Without one, the base is made of Debian's packages, so that
-# no registry of images is needed. Packages are fetched by this machine's pip, as it is configured, and mounted into the
-# build: nothing of that configuration gets into a layer. Needs root, buildah and runc, and mmdebstrap without BASE.
+# BASE is an image of a registry with Python 3.11, and pip unless BUILD_BASE has it. Without one, the base is made of
+# Debian's packages, so that no registry of images is needed. Packages are fetched by this machine's pip, as it is
+# configured, and mounted into the build: nothing of that configuration gets into a layer. Needs root, buildah and, for
+# tools/image_trial.py, runc; without BASE also mmdebstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^  "d1-gateway-contracts==\(.*\)",$/\1/p' pyproject.toml)
@@ -14,10 +15,11 @@ export BUILDAH_ISOLATION=chroot
 
 # Makes an image of Debian 12 with its Python 3.11 and the packages $2: no apt, no compiler, no documentation.
 debian() {
+  local packages=python3.11,python3-minimal,ca-certificates,libstdc++6$2
   local undocumented=(--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*'
     --dpkgopt='path-exclude=/usr/share/locale/*')
   # Which mirror it came from is this machine's business.
-  mmdebstrap --quiet --variant=essential --include="python3.11,python3-minimal,ca-certificates,libstdc++6$2" "${undocumented[@]}" \
+  mmdebstrap --quiet --variant=essential --include="$packages" "${undocumented[@]}" \
     --customize-hook='rm -f "$1/etc/apt/sources.list"' bookworm "$scratch/$1.tar"
   local container
   container=$(buildah from scratch)
