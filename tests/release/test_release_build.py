@@ -16,6 +16,9 @@ import pytest
 
 from tests.release.environments import new_environment, run, tool
 
+# Two builds take seconds, and a minute where others use the processor too.
+pytestmark = pytest.mark.timeout(300)
+
 _ROOT = Path(__file__).parents[2]
 _COMMIT = "0123456789ab"
 _TIME = "1790000000"
