@@ -52,7 +52,7 @@ def unfinished(file: Path, *, overwrites: bool) -> Iterator[Unfinished]:
 
     Args:
         file: The name.
-        overwrites: Whether it may replace a file.
+        overwrites: Whether it may replace an earlier backup, the only file that it replaces.
 
     Raises:
         BackupUnusableError: The file exists, its folder cannot be written, or another backup is being made there.
@@ -67,14 +67,17 @@ def unfinished(file: Path, *, overwrites: bool) -> Iterator[Unfinished]:
     try:
         yield Unfinished(part)
         _reject_existing(file, overwrites=overwrites)
+        _remove_companions(part)
         part.replace(file)
         sync_folder(file.parent)
     except (OSError, sqlite3.Error) as error:
         what = error.strerror if isinstance(error, OSError) else str(error)
         raise BackupFailedError(f"the backup {file} failed: {what}; nothing of it is left") from error
     finally:
-        part.unlink(missing_ok=True)
-        _remove_companions(part)
+        # A file under this name that is not ours is that of the next backup.
+        if _is_at(part, os.fstat(lock)):
+            part.unlink()
+            _remove_companions(part)
         os.close(lock)
 
 
@@ -88,7 +91,7 @@ def back_up(
         file: The backup to make.
         version: The version of the gateway.
         key_entry: The entry of the key-value store that has the id of the key of the idempotency records.
-        overwrites: Whether it may replace a file.
+        overwrites: Whether it may replace an earlier backup.
         report: Called with the bytes that are done, and all: each is copied, and then read for the digest.
 
     Raises:
@@ -190,13 +193,6 @@ def _begin(part: Path) -> int:
     return lock
 
 
-def _is_at(path: Path, found: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(path.stat(), found)
-    except FileNotFoundError:
-        return False
-
-
 def _is_locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -205,11 +201,22 @@ def _is_locked(descriptor: int) -> bool:
     return True
 
 
+def _is_at(path: Path, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), found)
+    except FileNotFoundError:
+        return False
+
+
 def _reject_existing(file: Path, *, overwrites: bool) -> None:
     if not overwrites and os.path.lexists(file):
         raise BackupUnusableError(f"{file} exists: choose another name, or replace it with --force")
     if file.is_dir():
         raise BackupUnusableError(f"{file} is a folder")
+    is_empty = file.is_file() and not file.stat().st_size
+    if file.exists() and not is_empty and not (file.is_file() and seal.is_backup(file)):
+        # It may be the event log itself, its key, or a device.
+        raise BackupUnusableError(f"{file} is no backup, and --force replaces nothing else: choose another name")
 
 
 def _remove_companions(part: Path) -> None:

@@ -15,7 +15,7 @@ import orjson
 from adapters.sqlite.schema import APPLICATION_ID, BACKUP_APPLICATION_ID, too_new
 from gateway.ports import Backup, BackupDamagedError, BackupUnusableError, Engine, ReportProgress
 
-__all__ = ["attach", "read", "set_application_id", "verify"]
+__all__ = ["attach", "is_backup", "read", "set_application_id", "verify"]
 
 _FORM: Final = "d1-gateway-backup"
 _FORM_VERSION: Final = 1
@@ -91,6 +91,16 @@ def verify(path: Path, report: ReportProgress, sink: Callable[[bytes], object] =
     return backup
 
 
+def is_backup(path: Path) -> bool:
+    """Return whether a file was made as a backup, even if it is damaged. Blocks.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return _application_id(file) == BACKUP_APPLICATION_ID
+
+
 def set_application_id(path: Path, application_id: int) -> None:
     """Say in the header of a SQLite file what it is, and that it has no write-ahead log. Blocks.
 
@@ -135,9 +145,7 @@ def _read(path: Path, file: BinaryIO) -> tuple[Backup, dict[str, Any], str]:
 
 
 def _unsealed(path: Path, file: BinaryIO) -> Exception:
-    file.seek(0)
-    header = file.read(_APPLICATION_ID_AT + 4)
-    application_id = int.from_bytes(header[_APPLICATION_ID_AT:], "big") if header.startswith(_SQLITE) else 0
+    application_id = _application_id(file)
     if application_id == BACKUP_APPLICATION_ID:
         return BackupDamagedError(f"{path} is damaged: {_NO_END}")
     if application_id == APPLICATION_ID:
@@ -146,6 +154,13 @@ def _unsealed(path: Path, file: BinaryIO) -> Exception:
             "then run d1-gateway log new-epoch"
         )
     return BackupUnusableError(f"{path} is no backup that d1-gateway log backup has made")
+
+
+def _application_id(file: BinaryIO) -> int:
+    """Return what a SQLite file says that it is; 0 if it is another file."""
+    file.seek(0)
+    header = file.read(_APPLICATION_ID_AT + 4)
+    return int.from_bytes(header[_APPLICATION_ID_AT:], "big") if header.startswith(_SQLITE) else 0
 
 
 def _digest(

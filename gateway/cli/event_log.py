@@ -26,7 +26,7 @@ Target = Annotated[Engine, typer.Option("--to", help="Engine to copy to.")]
 def backup(
     file: Annotated[Path, typer.Argument(help="The backup to make.", dir_okay=False)],
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is a backup.")] = False,
     config_file: ConfigFile = None,
 ) -> None:
     """Back up the event log into one file, while gateways run.
@@ -40,7 +40,8 @@ def backup(
 
     - 1: it failed midway, for example on a full disk; nothing is left of it
 
-    - 2: the command line or the settings cannot be used, the file exists, or the event log cannot be opened
+    - 2: the command line or the settings cannot be used, the file exists (with --force: and is no
+      backup), or the event log cannot be opened
 
     - 130: interrupted by Ctrl-C; nothing is left of it
     """

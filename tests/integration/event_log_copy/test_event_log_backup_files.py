@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,10 +71,10 @@ def _lengthen(file: Path) -> None:
     file.write_bytes(sealed[:4096] + bytes(4096) + sealed[4096:])
 
 
-def _of_schema(file: Path, schema: int) -> None:
+def _of(file: Path, **says: Any) -> None:
     made = read_backup(file)
     os.truncate(file, made.size_bytes)
-    seal.attach(file, replace(made, schema=schema), _report)
+    seal.attach(file, replace(made, **says), _report)
 
 
 def _of_form(file: Path) -> None:
@@ -97,7 +98,7 @@ def _unseal(file: Path) -> None:
         pytest.param(_lengthen, 1, "is damaged: it has another size than its seal says", id="longer"),
         pytest.param(_unseal, 2, "is an event log, not a backup of it", id="a log"),
         pytest.param(
-            lambda file: _of_schema(file, 8), 2, "(schema 8; this one knows schemas up to 7). Start", id="newer"
+            lambda file: _of(file, schema=8), 2, "(schema 8; this one knows schemas up to 7). Start", id="newer"
         ),
         pytest.param(
             _of_form, 2, "a newer version of the gateway made this backup (form 2, known: 1)", id="newer form"
@@ -182,6 +183,41 @@ def test_a_backup_replaces_nothing_unless_told_to_and_leaves_others_alone(stage:
     part.unlink()
     _back_up(stage.file, backup, overwrites=True)
     assert verify_backup(backup, _report).events == 50
+
+
+def test_a_backup_never_replaces_an_event_log_a_key_or_a_device(stage: Stage, backup: Path) -> None:
+    key, empty, pipe = (stage.folder / name for name in ("events.db.key", "empty", "pipe"))
+    key.write_text("0" * 64)
+    empty.touch()
+    os.mkfifo(pipe)
+
+    for target in (stage.file, key, pipe):
+        before = target.lstat().st_ino, target.lstat().st_mtime_ns
+        with pytest.raises(BackupUnusableError, match="is no backup, and --force replaces nothing else"):
+            _back_up(stage.file, target, overwrites=True)
+        assert (target.lstat().st_ino, target.lstat().st_mtime_ns) == before
+    _truncate(backup)
+    for target in (backup, empty):
+        _back_up(stage.file, target, overwrites=True)
+        assert verify_backup(target, _report).events == 50
+
+
+def test_a_backup_that_has_just_finished_is_not_emptied_by_the_next_one(
+    stage: Stage, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, made = fcntl.flock, backup.read_bytes()
+    part = backup.with_name(f"{backup.name}.part")
+    backup.rename(part)
+
+    def finish_and_lock(descriptor: int, operation: int) -> None:
+        part.rename(backup)
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", finish_and_lock)
+    with pytest.raises(BackupUnusableError, match="is in use"):
+        _back_up(stage.file, backup, overwrites=True)
+
+    assert backup.read_bytes() == made
 
 
 def test_in_a_folder_that_cannot_be_written_no_backup_is_made(stage: Stage, backup: Path) -> None:
