@@ -31,7 +31,7 @@ class Restored:
     log_id: str
     """Its epoch."""
     aside: Path | None
-    """Where the former log is now; None if there was none."""
+    """Where the former log is now, or its write-ahead log if that was all; None if there was none."""
     lost: int | None
     """At most so many notifications the former log had after the backup; None if nobody knows."""
 
@@ -53,11 +53,12 @@ def restore(file: Path, path: Path, *, keeps_epoch: bool, report: ReportProgress
     """
     path = path.resolve()
     seal.read(file)
+    _reject_place(path)
     with _failing(f"{file} was not restored"), claim(path):
         new = path.with_name(f".{path.name}.restored")
         try:
             backup, log_id = extract(file, new, keeps_epoch=keeps_epoch, report=report)
-            aside, lost = _keep_aside(path, backup) if path.exists() else (None, None)
+            aside, lost = _keep_aside(path, backup) if path.exists() else (_keep_rest(path), None)
             new.replace(path)
             sync_folder(path.parent)
         finally:
@@ -90,25 +91,41 @@ def extract(file: Path, new: Path, *, keeps_epoch: bool, report: ReportProgress)
     return backup, log_id
 
 
+def _reject_place(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise BackupUnusableError(f"event_log.path: the folder {path.parent} does not exist")
+    owner = (path if path.exists() else path.parent).stat().st_uid
+    if os.geteuid() == 0 != owner:
+        raise BackupUnusableError(
+            f"event_log.path: {path} is of user {owner}, who could not open a file of root's: run this as that user"
+        )
+
+
+def _keep_rest(path: Path) -> Path | None:
+    """Rename what is left of a log whose file is gone: SQLite would copy it into the restored one."""
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    kept = [each.rename(second) for each, second in _journals(path, _aside(path))]
+    return kept[0] if kept else None
+
+
 def _keep_aside(path: Path, backup: Backup) -> tuple[Path, int | None]:
     """Give the former log a second name. Returns that, and what it has that the backup has not."""
-    aside = _unused(path.with_name(f"{path.name}{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"))
-    beside = [each for end in ("-wal", "-journal") if (each := path.with_name(f"{path.name}{end}")).exists()]
-    kept = [aside.with_name(each.name.replace(path.name, aside.name)) for each in beside]
-    for each, second in zip(beside, kept, strict=True):
+    aside = _aside(path)
+    journals = _journals(path, aside)
+    for each, second in journals:
         # SQLite deletes it when it has copied what it takes for valid.
         second.hardlink_to(each)
     try:
         lost = _settle(path, backup)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if isinstance(error, sqlite3.OperationalError) and not is_corruption(error):
-            _delete(kept)
+            _delete(second for _, second in journals)
             raise
         # No gateway could use it. What is beside it would be taken for the restored log's.
-        _delete(beside)
+        _delete(each for each, _ in journals)
         lost = None
     else:
-        _delete(kept)
+        _delete(second for _, second in journals)
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     aside.hardlink_to(path)
     sync_folder(path.parent)
@@ -138,12 +155,24 @@ def _settle(path: Path, backup: Backup) -> int | None:
         return max(0, read_bounds(connection).last - backup.last)
 
 
-def _unused(path: Path) -> Path:
-    number, unused = 1, path
-    while os.path.lexists(unused):
+def _aside(path: Path) -> Path:
+    """Return an unused name for the former log."""
+    first = path.with_name(f"{path.name}{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    number, unused = 1, first
+    while any(os.path.lexists(each) for each in (unused, *_beside(unused))):
         number += 1
-        unused = path.with_name(f"{path.name}-{number}")
+        unused = first.with_name(f"{first.name}-{number}")
     return unused
+
+
+def _journals(path: Path, aside: Path) -> list[tuple[Path, Path]]:
+    """Return the journals that a file has, each with its name beside another file."""
+    return [each for each in zip(_beside(path), _beside(aside), strict=True) if each[0].exists()]
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return the names of a file's write-ahead log and of its rollback journal."""
+    return [path.with_name(f"{path.name}{end}") for end in ("-wal", "-journal")]
 
 
 @contextmanager

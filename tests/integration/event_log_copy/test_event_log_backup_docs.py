@@ -1,8 +1,9 @@
 """The commands of docs/backup.md, in their order, on files, while a gateway serves or is stopped."""
 
+import asyncio
 import re
 import shlex
-import shutil
+import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -38,6 +39,7 @@ async def test_each_command_of_the_page_succeeds_in_its_order(stage: Stage) -> N
     }
     for name in ("/var/backups/d1-gateway", "/media/safe", "/var/tmp/drill"):  # noqa: S108  of the page
         places[name] = stage.folder / name.strip("/").replace("/", "-")
+    for name in ("/var/backups/d1-gateway", "/media/safe"):
         places[name].mkdir()
     stage.file.with_name(f"{stage.file.name}.key").write_text("0" * 64)
     environment: dict[str, str] = {}
@@ -60,8 +62,8 @@ async def test_each_command_of_the_page_succeeds_in_its_order(stage: Stage) -> N
                 environment[name] = value
             elif program == "unset":
                 del environment[words[0]]
-            elif program == "cp":
-                shutil.copy(words[-2], words[-1])
+            elif program in {"cp", "mkdir", "rm"}:
+                await asyncio.to_thread(subprocess.run, [program, *words], check=True, timeout=10)
             else:
                 assert program == "d1-gateway"
                 done = await invoked(GATEWAY, *words, environment=environment)

@@ -266,6 +266,44 @@ async def test_a_log_that_nobody_can_read_is_kept_aside_with_what_is_beside_it(s
         assert storage.log.log_id == done.log_id != done.backup.log_id
 
 
+async def test_what_is_left_of_a_log_without_its_file_is_not_copied_into_the_restored_one(
+    stage: Stage, backup: Path
+) -> None:
+    database, beside = open_database(stage.file), stage.file.with_name(f"{stage.file.name}-wal")
+    with closing(database), closing(connect_writer(database)) as connection:
+        Appender(connection).append(notifications(500, seed=42, first=50))
+        newest = beside.read_bytes()
+    stage.file.unlink()
+    beside.write_bytes(newest)
+
+    done = restore(backup, stage.file, keeps_epoch=False, report=_report)
+
+    assert done.aside is not None
+    assert done.aside.read_bytes() == newest
+    async with stage.opened(Engine.SQLITE) as storage:
+        assert (await storage.log.bounds()).last == 50
+
+
+async def test_a_log_is_restored_into_a_folder_that_is_there(stage: Stage, backup: Path) -> None:
+    missing = stage.folder / "missing"
+
+    with pytest.raises(BackupUnusableError, match=f"event_log.path: the folder {missing} does not exist"):
+        restore(backup, missing / "events.db", keeps_epoch=False, report=_report)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could make a log that the gateway's user cannot open")
+async def test_root_restores_no_log_of_another_user(stage: Stage, backup: Path) -> None:
+    os.chown(stage.file, 65_534, 65_534)
+    before = _content(stage.file)
+
+    with pytest.raises(
+        BackupUnusableError, match="is of user 65534, who could not open a file of root's: run this as that user"
+    ):
+        restore(backup, stage.file, keeps_epoch=False, report=_report)
+
+    assert _content(stage.file) == before
+
+
 def _halve(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
