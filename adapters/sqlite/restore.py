@@ -83,6 +83,8 @@ def extract(file: Path, new: Path, *, keeps_epoch: bool, report: ReportProgress)
     with closing(sqlite3.connect(new, isolation_level=None)) as connection:
         # In memory: the journal of one that was killed would be taken for this one's.
         connection.execute("PRAGMA journal_mode = MEMORY")
+        if reason := schema.mismatch(connection):
+            raise BackupUnusableError(f"The file {file} cannot be used as an event log: {reason}.")
         connection.execute("BEGIN IMMEDIATE")
         log_id = schema.read_log_id(connection) if keeps_epoch else schema.renew_log_id(connection)
         connection.execute("COMMIT")

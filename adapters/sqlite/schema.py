@@ -150,14 +150,20 @@ def is_empty(connection: sqlite3.Connection) -> bool:
     return tables == 0 and _pragma(connection, "application_id") == 0
 
 
-def mismatch(connection: sqlite3.Connection) -> str | None:
-    """Return why this version cannot use the database as an event log; None if it can."""
-    application_id = _pragma(connection, "application_id")
-    if application_id == BACKUP_APPLICATION_ID:
-        return "it is a backup, which d1-gateway log restore puts in place"
-    if application_id != APPLICATION_ID:
+def mismatch(connection: sqlite3.Connection, application_id: int = APPLICATION_ID) -> str | None:
+    """Return why this version cannot use the database as an event log, or as a backup; None if it can."""
+    found = _pragma(connection, "application_id")
+    if found != application_id:
+        if found == BACKUP_APPLICATION_ID:
+            return "it is a backup, which d1-gateway log restore puts in place"
         return "it belongs to another application"
-    return too_new(read_version(connection))
+    if reason := too_new(read_version(connection)):
+        return reason
+    (foreign,) = connection.execute(
+        "SELECT count(*) FROM sqlite_schema WHERE type NOT IN ('table', 'index')"
+    ).fetchone()
+    # Somebody else's statements would run with each of ours.
+    return "it has triggers or views, which no version of the gateway makes" if foreign else None
 
 
 def too_new(version: int) -> str | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import orjson
+from pydantic import TypeAdapter
 
 from adapters.sqlite.schema import APPLICATION_ID, BACKUP_APPLICATION_ID, too_new
-from gateway.ports import Backup, BackupDamagedError, BackupUnusableError, Engine, ReportProgress
+from gateway.ports import Backup, BackupDamagedError, BackupUnusableError, ReportProgress
 
 __all__ = ["attach", "is_backup", "read", "set_application_id", "verify"]
 
@@ -24,6 +25,8 @@ _BEGINNING: Final = b'\n{"%b":' % _FORM.encode()
 _END: Final = b"}\n"
 _NO_END: Final = "its end is missing"
 _MAX_BYTES: Final = 4096
+_MAX_TIME_MS: Final = 253_402_300_799_999
+"""The end of the year 9999."""
 _CHUNK_BYTES: Final = 4 * 1024 * 1024
 
 _SQLITE: Final = b"SQLite format 3\0"
@@ -128,8 +131,7 @@ def _read(path: Path, file: BinaryIO) -> tuple[Backup, dict[str, Any], str]:
         fields: dict[str, Any] = orjson.loads(tail[place + 1 :])
         form_version, digest = fields[_FORM], fields.pop(_DIGEST)
         if form_version == _FORM_VERSION:
-            named = {name: value for name, value in fields.items() if name != _FORM}
-            backup = Backup(**named | {"engine": Engine(named["engine"])})
+            backup = _backup(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise BackupDamagedError(f"{path} is damaged: its seal cannot be read") from error
     if form_version != _FORM_VERSION:
@@ -142,6 +144,19 @@ def _read(path: Path, file: BinaryIO) -> tuple[Backup, dict[str, Any], str]:
     if backup.size_bytes != size - len(tail) + place:
         raise BackupDamagedError(f"{path} is damaged: it has another size than its seal says")
     return backup, fields, digest
+
+
+def _backup(fields: dict[str, Any]) -> Backup:
+    """Return what the fields of a seal say.
+
+    Raises:
+        ValueError: No backup says that: anybody can write a seal with a digest that fits.
+    """
+    backup = TypeAdapter(Backup).validate_json(orjson.dumps(fields), strict=True)
+    numbers = (backup.last, backup.events, backup.subscriptions, backup.schema - 1, backup.size_bytes)
+    if min(numbers) < 0 or not 0 <= backup.time_ms <= _MAX_TIME_MS:
+        raise ValueError("a number is out of range")
+    return backup
 
 
 def _unsealed(path: Path, file: BinaryIO) -> Exception:
@@ -186,4 +201,4 @@ def _piece(file: BinaryIO, size: int) -> bytes:
 
 
 def _unreadable(path: Path, error: OSError) -> BackupUnusableError:
-    return BackupUnusableError(f"{path} cannot be read: {error.strerror}")
+    return BackupUnusableError(f"{path} cannot be read: {error.strerror or error}")

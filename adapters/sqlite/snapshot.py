@@ -29,13 +29,13 @@ def looking_at(path: Path, *, is_backup: bool = False) -> Iterator[sqlite3.Conne
     """
     if not path.is_file():
         raise EventLogOpenError(f"{path} does not exist")
-    more = "&immutable=1" if is_backup else ""
+    more, application_id = ("&immutable=1", schema.BACKUP_APPLICATION_ID) if is_backup else ("", schema.APPLICATION_ID)
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro{more}", uri=True, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None
         )
         with closing(connection):
-            if not is_backup and (reason := schema.mismatch(connection)):
+            if reason := schema.mismatch(connection, application_id):
                 raise EventLogOpenError(f"The file {path} cannot be used as an event log: {reason}.")
             yield connection
     except UnicodeDecodeError as error:

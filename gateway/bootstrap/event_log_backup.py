@@ -132,7 +132,10 @@ def verify_backup(file: Path, report: ReportProgress) -> Backup:
         BackupUnusableError: See `restore`.
         BackupDamagedError: See `restore`.
     """
-    return sqlite.verify_backup(file, report)
+    try:
+        return sqlite.verify_backup(file, report)
+    except OSError as error:
+        raise BackupUnusableError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def find_damage_in_backup(file: Path, backup: Backup, report: ReportProgress) -> Damage:

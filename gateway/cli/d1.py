@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.cli.output import FAILED, UNUSABLE, failed, printable
+from gateway.cli.output import FAILED, UNUSABLE, failed, say
 
 if TYPE_CHECKING:
     from adapters.d1.openapi import Compared, Comparison, Document
@@ -52,7 +52,7 @@ def check(file: Annotated[Path, typer.Argument(help="OpenAPI 3 file of D1: YAML 
     if not comparison.compared:
         raise failed(UNUSABLE, f"{file}: it has none of the gateway's calls, so nothing was compared")
     for line in _report(document, comparison):
-        typer.echo(printable(line))
+        say(line)
     if comparison.difference_count:
         raise typer.Exit(FAILED)
 

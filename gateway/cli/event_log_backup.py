@@ -4,13 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-
 from gateway.bootstrap import event_log_backup as backups
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.storage import key_file_of
 from gateway.cli.event_log_copy import report_shortcomings
-from gateway.cli.output import report, utc
+from gateway.cli.output import report, say, utc
 from gateway.cli.progress import MEBIBYTE, Display, display, mebibytes
 from gateway.ports import Backup, Engine
 from gateway.settings import Settings
@@ -34,14 +32,14 @@ def back_up_log(settings: Settings, file: Path, *, overwrites: bool) -> None:
     if done.copied is not None and done.copied.damaged:
         report_shortcomings(done.copied)
     backup = done.backup
-    typer.echo(
+    say(
         f"backed up {backup.events} notifications and {backup.subscriptions} subscriptions: {file}, "
         f"{backup.size_bytes / MEBIBYTE:.1f} MiB, {time.monotonic() - began:.1f} s"
     )
     for line in describe(backup):
-        typer.echo(line)
+        say(line)
     if backup.key_id:
-        typer.echo(f"the key file is not in it: keep a copy of {key_file_of(settings)}, at another place")
+        say(f"the key file is not in it: keep a copy of {key_file_of(settings)}, at another place")
 
 
 def restore_log(settings: Settings, file: Path, *, keeps_epoch: bool) -> None:
@@ -60,17 +58,17 @@ def restore_log(settings: Settings, file: Path, *, keeps_epoch: bool) -> None:
     backup = done.backup
     if done.copied is not None:
         report_shortcomings(done.copied)
-    typer.echo(f"restored {backup.events} notifications and {backup.subscriptions} subscriptions of {_made(backup)}")
+    say(f"restored {backup.events} notifications and {backup.subscriptions} subscriptions of {_made(backup)}")
     if done.log_id == backup.log_id:
-        typer.echo(f"the epoch is still {done.log_id}: cursors stay valid")
+        say(f"the epoch is still {done.log_id}: cursors stay valid")
     else:
-        typer.echo(
+        say(
             f"the new epoch is {done.log_id}: cursors that clients keep are refused (CURSOR_UNKNOWN), named "
             "subscriptions go on where the backup has them"
         )
     if done.aside is not None:
         more = f", and has up to {done.lost} later notifications" if done.lost else ""
-        typer.echo(f"the former event log is {done.aside}{more}")
+        say(f"the former event log is {done.aside}{more}")
     if (problem := backups.missing_key(settings, backup)) is not None:
         report(
             f"the idempotency records were made under the key {backup.key_id}, but {problem}: put that key file back "

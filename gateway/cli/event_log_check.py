@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import typer
 import uvloop
 
 from gateway.bootstrap import event_log_backup as backups
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import opened_alone
 from gateway.cli.event_log_backup import describe
+from gateway.cli.output import say
 from gateway.cli.progress import display, mebibytes
 from gateway.ports import Damage
 from gateway.settings import Settings
@@ -41,7 +41,7 @@ def check_file(file: Path) -> bool:
     with display("checking") as shown:
         damage = backups.find_damage_in_backup(file, backup, shown.show)
     for line in describe(backup):
-        typer.echo(line)
+        say(line)
     return _is_intact(damage)
 
 
@@ -58,14 +58,14 @@ def skip_event(settings: Settings, sequence: int) -> bool:
 
 def _is_intact(damage: Damage) -> bool:
     for sequence in damage.events:
-        typer.echo(f"notification {sequence} is damaged")
+        say(f"notification {sequence} is damaged")
     for sequence in damage.skipped:
-        typer.echo(f"notification {sequence} is damaged, and skipped")
+        say(f"notification {sequence} is damaged, and skipped")
     for other in damage.others:
-        typer.echo(f"damaged: {other}")
+        say(f"damaged: {other}")
     if damage.events or damage.others:
         return False
-    typer.echo("nothing else is damaged" if damage.skipped else "nothing is damaged")
+    say("nothing else is damaged" if damage.skipped else "nothing is damaged")
     return True
 
 

@@ -11,7 +11,7 @@ import typer
 from gateway.bootstrap import event_log_upkeep as upkeep
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_upkeep import Trim
-from gateway.cli.output import FAILED, UNUSABLE, failed, printable, report, utc
+from gateway.cli.output import FAILED, UNUSABLE, failed, report, say, utc
 from gateway.cli.progress import MEBIBYTE, display
 from gateway.notifications.cursor import encode
 from gateway.ports import Statistics, StoredSubscription
@@ -37,7 +37,7 @@ def show_statistics(settings: Settings, *, as_json: bool) -> None:
         typer.echo(orjson.dumps(_document(found)).decode())
         return
     for line in _lines(found):
-        typer.echo(printable(line))
+        say(line)
 
 
 def renew_epoch(settings: Settings) -> None:
@@ -49,7 +49,7 @@ def renew_epoch(settings: Settings) -> None:
     """
     logs.configure("critical")
     former, present = upkeep.renew_epoch(settings)
-    typer.echo(
+    say(
         f"the epoch is {present}, no longer {former}: cursors that clients keep are refused (CURSOR_UNKNOWN), named "
         "subscriptions stay where they are"
     )
@@ -77,7 +77,7 @@ def trim_log(settings: Settings, before: str | None, through: str | None, *, is_
         )
     for each in found.needed_by if found.count else ():
         report(f"not committed by {each.name} of {each.issuer_id}, which is at {encode(found.log_id, each.committed)}")
-    typer.echo(_outcome(found, is_dry=is_dry))
+    say(_outcome(found, is_dry=is_dry))
     if found.count and found.needed_by and not forces:
         raise failed(FAILED, "subscriptions need some of them: nothing was removed; --force removes them all the same")
 

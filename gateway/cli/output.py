@@ -20,6 +20,7 @@ __all__ = [
     "load_settings",
     "printable",
     "report",
+    "say",
     "utc",
 ]
 
@@ -44,6 +45,11 @@ ConfigFile = Annotated[
 def printable(line: str) -> str:
     """Return a line without characters that could control a terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+
+
+def say(line: str) -> None:
+    """Write a line to standard output, without characters that could control a terminal."""
+    typer.echo(printable(line))
 
 
 def report(text: str) -> None:

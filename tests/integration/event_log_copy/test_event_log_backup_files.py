@@ -77,6 +77,14 @@ def _of(file: Path, **says: Any) -> None:
     seal.attach(file, replace(made, **says), _report)
 
 
+def _with_trigger(file: Path) -> None:
+    made = read_backup(file)
+    os.truncate(file, made.size_bytes)
+    with closing(sqlite3.connect(file)) as log:
+        log.execute("CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event; END")
+    seal.attach(file, replace(made, size_bytes=file.stat().st_size), _report)
+
+
 def _of_form(file: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b'{"d1-gateway-backup":1,', b'{"d1-gateway-backup":2,'))
 
@@ -100,6 +108,9 @@ def _unseal(file: Path) -> None:
         pytest.param(
             lambda file: _of(file, schema=8), 2, "(schema 8; this one knows schemas up to 7). Start", id="newer"
         ),
+        pytest.param(lambda file: _of(file, events="50"), 1, "its seal cannot be read", id="of another type"),
+        pytest.param(lambda file: _of(file, time_ms=10**17), 1, "its seal cannot be read", id="of no time"),
+        pytest.param(_with_trigger, 2, "it has triggers or views, which no version of the gateway", id="trigger"),
         pytest.param(
             _of_form, 2, "a newer version of the gateway made this backup (form 2, known: 1)", id="newer form"
         ),
@@ -218,6 +229,25 @@ def test_a_backup_that_has_just_finished_is_not_emptied_by_the_next_one(
         _back_up(stage.file, backup, overwrites=True)
 
     assert backup.read_bytes() == made
+
+
+async def test_what_a_backup_says_of_itself_cannot_control_a_terminal(backup: Path) -> None:
+    _of(backup, version="\x1b[2J", key_id="\x1b]0;\x07")
+
+    done = await invoked(GATEWAY, "log", "check", backup)
+
+    assert (done.status, "\x1b" in done.stdout) == (0, False)
+    assert "made by version \N{REPLACEMENT CHARACTER}[2J, schema 7" in done.stdout
+
+
+def test_a_pipe_is_no_backup(backup: Path) -> None:
+    command = 'cat "$0" | d1-gateway log check /dev/stdin'
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(  # noqa: S603  this file's command
+        ["/bin/sh", "-c", command, backup], check=False, capture_output=True, text=True, timeout=30, env=environment
+    )
+
+    assert (done.returncode, done.stderr.startswith("d1-gateway: /dev/stdin cannot be read: ")) == (2, True), done
 
 
 def test_in_a_folder_that_cannot_be_written_no_backup_is_made(stage: Stage, backup: Path) -> None:
