@@ -17,6 +17,7 @@ from gateway.bootstrap import access
 from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap import platform as card_platform
 from gateway.bootstrap.application import Gateway
+from gateway.bootstrap.audit import Audit, check_audit, opened_audit
 from gateway.bootstrap.platform import CardPlatform
 from gateway.bootstrap.storage import check_storage, open_storage, record_cipher
 from gateway.callbacks.broker import Broker
@@ -72,6 +73,7 @@ def check(settings: Settings) -> list[str]:
         raise SettingsError(mistakes)
     edge_parts.clients(settings.edge, certificates)
     check_storage(settings)
+    check_audit(settings.audit)
     access.check(settings.access, settings.issuers)
     card_platform.check(settings)
     if settings.edge.oauth is not None:
@@ -94,14 +96,16 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         three_ds = await _connect_three_ds_server(stack, base)
         core = await _open_core(stack, base)
+        audit = await stack.enter_async_context(opened_audit(settings.audit))
         readiness = Readiness(
             core.storage.log,
             core.storage.key_value_store,
             lambda: base.upstreams.circuits,
             counts_damage=base.settings.nats is None,
+            audit_failure=audit.failure if audit is not None and audit.refuses_changes else None,
         )
         callbacks = CallbackServicer(base.issuers, core.registry, core.validation, base.metrics)
-        admin_address = await _start_admin(stack, base, core, readiness, callbacks)
+        admin_address = await _start_admin(stack, base, core, audit, readiness, callbacks)
         servicers = (
             *three_ds,
             callbacks,
@@ -112,7 +116,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         gateway = Gateway(
             settings=settings,
-            rpc=await _rpc_server(stack, base, core, servicers, platform.total_timeout_seconds),
+            rpc=await _rpc_server(stack, base, core, audit, servicers, platform.total_timeout_seconds),
             edge=_edge_server(base, core, platform),
             edge_tls=base.certificates.edge,
             watchers=core.watchers,
@@ -221,7 +225,12 @@ async def _start_broker(
 
 
 async def _start_admin(
-    stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, callbacks: CallbackServicer
+    stack: AsyncExitStack,
+    base: _Base,
+    core: _Core,
+    audit: Audit | None,
+    readiness: Readiness,
+    callbacks: CallbackServicer,
 ) -> str:
     state = State(
         issuer_ids=base.settings.issuers,
@@ -232,6 +241,7 @@ async def _start_admin(
         watchers=core.watchers,
         certificate_expiries=lambda: base.certificates.expiry_times,
         lost_line_count=lambda: setup.WRITER.lost_count,
+        audit=None if audit is None else audit.trail,
     )
     base.metrics.registry.register(state)
     stack.enter_context(measuring_loop_lag(base.metrics))
@@ -268,7 +278,12 @@ async def _operators_page(
 
 
 async def _rpc_server(
-    stack: AsyncExitStack, base: _Base, core: _Core, servicers: Sequence[Servicer], call_seconds: float
+    stack: AsyncExitStack,
+    base: _Base,
+    core: _Core,
+    audit: Audit | None,
+    servicers: Sequence[Servicer],
+    call_seconds: float,
 ) -> RpcServer:
     settings, grpc = base.settings, base.settings.grpc
     idempotency_store = IdempotencyStore(
@@ -289,6 +304,7 @@ async def _rpc_server(
         ),
         quota=QuotaInterceptor(max_calls=grpc.max_calls_per_caller, max_streams=grpc.max_streams_per_caller),
         idempotency=IdempotencyInterceptor(idempotency_store),
+        audit=None if audit is None else audit.recorder,
         settings=grpc,
         credentials=base.certificates.grpc,
     )

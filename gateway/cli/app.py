@@ -1,4 +1,4 @@
-"""The commands: ``d1-gateway demo | sandbox | serve | config | d1 check | keys | log``.
+"""The commands: ``d1-gateway demo | sandbox | serve | config | d1 check | keys | log | audit``.
 
 The gateway takes a second to import, so each command imports what it needs and the others start faster.
 """
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from gateway.aio.signals import TAKEN, release
-from gateway.cli import config, d1, event_log, keys
+from gateway.cli import audit, config, d1, event_log, keys
 from gateway.cli.output import FAILED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings
 from gateway.settings import SettingsError
 from gateway.version import described
@@ -29,6 +29,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(d1.app, name="d1")
 app.add_typer(keys.app, name="keys")
 app.add_typer(event_log.app, name="log")
+app.add_typer(audit.app, name="audit")
 
 
 def _print_version(is_asked: bool) -> None:  # noqa: FBT001 (typer calls it so)

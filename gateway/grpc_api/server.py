@@ -11,12 +11,15 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 
 from gateway.aio.sockets import cannot_listen, join
+from gateway.audit.recorder import Recorder
 from gateway.auth.issuers import Issuers
 from gateway.grpc_api import reflection
 from gateway.grpc_api.endless import EndlessStreams
 from gateway.grpc_api.health import Health
 from gateway.grpc_api.interceptors import (
     AccessInterceptor,
+    AttemptInterceptor,
+    ChangeInterceptor,
     CorrelationInterceptor,
     DetachedCallInterceptor,
     DrainInterceptor,
@@ -24,6 +27,7 @@ from gateway.grpc_api.interceptors import (
     IdempotencyInterceptor,
     IssuerInterceptor,
     QuotaInterceptor,
+    RefusalInterceptor,
     RequestInterceptor,
     TelemetryInterceptor,
     UnknownRpcInterceptor,
@@ -145,6 +149,7 @@ class RpcServer:
         access: AccessInterceptor,
         quota: QuotaInterceptor,
         idempotency: IdempotencyInterceptor,
+        audit: Recorder | None,
         settings: GrpcSettings,
         credentials: grpc.ServerCredentials | None,
     ) -> None:
@@ -158,6 +163,7 @@ class RpcServer:
             access: Checks every caller against the policy.
             quota: Limits the calls of each caller.
             idempotency: Replays repeated calls.
+            audit: Records changes and refusals; None to record none.
             settings: Address, and limits of a request.
             credentials: TLS credentials; None for plaintext.
 
@@ -174,13 +180,14 @@ class RpcServer:
         chain = Chain(
             *outermost,
             telemetry,
+            *(() if audit is None else (RefusalInterceptor(audit, access),)),
             access,
             quota,
             self._request_interceptor,
             ValidationInterceptor(validation),
             IssuerInterceptor(issuers),
             DetachedCallInterceptor(self._detached_calls),
-            idempotency,
+            *((idempotency,) if audit is None else (ChangeInterceptor(audit), idempotency, AttemptInterceptor(audit))),
             unknown=(*outermost, unknown),
         )
         self._server = grpc.aio.server(handlers=(chain,), options=_options(settings, quota.max_in_flight))

@@ -4,6 +4,7 @@ Settings come from a TOML file and from the environment, where ``D1_GATEWAY_D1__
 table ``[d1]``. The environment takes precedence. Unknown settings are rejected.
 """
 
+from gateway.settings.audit import AuditSettings, read_audit_key
 from gateway.settings.callbacks import (
     CallbackPolicySettings,
     CallbackReadSettings,
@@ -40,6 +41,7 @@ __all__ = [
     "AdminSettings",
     "AggregatorSettings",
     "AssertionKeySettings",
+    "AuditSettings",
     "CallbackPolicySettings",
     "CallbackReadSettings",
     "CallbackSettings",
@@ -63,5 +65,6 @@ __all__ = [
     "TokenSettings",
     "UpstreamSettings",
     "load",
+    "read_audit_key",
     "read_private",
 ]

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from gateway.settings.audit import AuditSettings
 from gateway.settings.callbacks import CallbackSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
 from gateway.settings.logging import LoggingSettings
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     """NATS with JetStream: the shared storage of several gateways. Unset: one gateway with a SQLite file."""
     idempotency: IdempotencySettings = IdempotencySettings()
     """Idempotency: the replies kept for repeated requests."""
+    audit: AuditSettings | None = None
+    """The audit trail: every change that a caller made, and every call that was refused. Unset: there is none. See
+    docs/audit.md."""
     admin: AdminSettings = AdminSettings()
     """The admin listener for operators: their page, metrics and probes over plain HTTP."""
     log: LoggingSettings = LoggingSettings()

@@ -8,6 +8,7 @@ import structlog
 from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
+from gateway.audit.trail import Trail
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import Membership
 from gateway.errors import GatewayError
@@ -37,6 +38,7 @@ class State:
         watchers: Watchers,
         certificate_expiries: Callable[[], Mapping[str, float]],
         lost_line_count: Callable[[], int],
+        audit: Trail | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._issuer_ids = tuple(issuer_ids)
@@ -50,6 +52,7 @@ class State:
         self._clock = clock
         self._checks: Mapping[str, str] = {}
         self._log_metrics: Sequence[Metric] = ()
+        self._audit = audit
 
     async def refresh(self) -> None:
         """Check readiness, and read the event log's metrics; they are left out if it cannot be read."""
@@ -129,6 +132,8 @@ class State:
             "Log lines that were not read in time or could not be written.",
             self._lost_line_count(),
         )
+        if self._audit is not None:
+            yield from _of_trail(self._audit)
         expiries = GaugeMetricFamily(
             f"{_PREFIX}_certificate_expiry_timestamp_seconds", "Expiry of a certificate in use.", labels=["setting"]
         )
@@ -153,6 +158,17 @@ class State:
         relayed.add_metric(["sent"], counts.sent)
         relayed.add_metric(["received"], counts.received)
         yield relayed
+
+
+def _of_trail(trail: Trail) -> Iterator[Metric]:
+    counts = trail.counts
+    yield _gauge("audit_available", "Whether the audit trail can be written.", not trail.failure)
+    yield _counter("audit_lines", "Lines of the audit trail on disk.", counts.lines)
+    yield _counter("audit_lines_lost", "Lines of the audit trail that could not be written.", counts.lost)
+    yield _counter("audit_files", "Files that the audit trail began.", counts.files)
+    yield _counter(
+        "audit_changes_refused", "Changes refused because the audit trail could not be written.", counts.refused
+    )
 
 
 async def receive_time_after(log: EventLog, position: int) -> float | None:

@@ -51,6 +51,7 @@ class Readiness:
         circuits: Callable[[], Mapping[str, str]],
         *,
         counts_damage: bool = True,
+        audit_failure: Callable[[], str] | None = None,
         timeout_seconds: float = 2.0,
         max_age_seconds: float = 1.0,
     ) -> None:
@@ -62,6 +63,8 @@ class Readiness:
             circuits: Returns the state of each upstream's circuit breaker.
             counts_damage: Whether damaged events count. Not if the log is shared: one notification would take
                 all instances out of service.
+            audit_failure: Returns why the audit trail cannot be written, empty while it can; None if no call is refused
+                for that.
             timeout_seconds: Time limit for each check of the storage.
             max_age_seconds: How long a result is reused, so that frequent probes do not wear the disk.
         """
@@ -70,6 +73,7 @@ class Readiness:
         self._key_value_store = key_value_store
         self._circuits = circuits
         self._counts_damage = counts_damage
+        self._audit_failure = audit_failure
         self._timeout_seconds = timeout_seconds
         self._max_age_seconds = max_age_seconds
         self._storage: dict[str, str] = {}
@@ -87,7 +91,8 @@ class Readiness:
                 }
                 self._stale_from = clock() + self._max_age_seconds
         serving = OK if self.phase == "serving" else self.phase
-        return Report({"serving": serving, **self._storage}, dict(self._circuits()))
+        audit = {} if self._audit_failure is None else {"audit": self._audit_failure() or OK}
+        return Report({"serving": serving, **self._storage, **audit}, dict(self._circuits()))
 
     async def _result(self, check: Callable[[], Awaitable[object]]) -> str:
         try:

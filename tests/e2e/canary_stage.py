@@ -52,6 +52,7 @@ async def staged(folder: Path, evidence: Evidence) -> AsyncIterator[Stage]:
     """Run all participants for the duration of the block, and collect what is visible then and afterwards."""
     data, canaries = folder / "data", evidence.canaries
     data.mkdir()
+    (data / "audit").mkdir()
     agreed = EdgeCredentials("d1-client", canaries["client secret"])
     async with Sandbox.start(folder / "keys", edge_credentials=agreed) as sandbox:
         sandbox.store.add_consumer(LEAVING)
@@ -96,6 +97,7 @@ def _configured(
         "edge.oauth": {"signing_key_passphrase_file": passphrase_file},
         "access.tokens": {"issuer": _LOGIN, "jwks_file": folder / "callers.jwks.json"},
         "log": {"level": "debug"},
+        "audit": {"folder": event_log.with_name("audit")},
     }
     pki = replace(sandbox.pki, edge_token_key=locked(sandbox.pki.edge_token_key, passphrase))
     return replace(config, event_log=event_log, pki=pki, more=more)

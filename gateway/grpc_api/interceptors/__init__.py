@@ -1,9 +1,11 @@
 """The interceptors around every rpc, from the outside in.
 
-Correlation id, errors, drain, telemetry, access, quota, request, validation, issuer, detached calls, idempotency.
+Correlation id, errors, drain, telemetry, access, quota, request, validation, issuer, detached calls, idempotency. Where
+there is an audit trail: refusals outside access, changes outside idempotency, and attempts innermost.
 """
 
 from gateway.grpc_api.interceptors.access import AccessInterceptor, IssuerInterceptor
+from gateway.grpc_api.interceptors.audit import AttemptInterceptor, ChangeInterceptor, RefusalInterceptor
 from gateway.grpc_api.interceptors.drain import DrainInterceptor
 from gateway.grpc_api.interceptors.errors import CorrelationInterceptor, ErrorInterceptor
 from gateway.grpc_api.interceptors.idempotency import IdempotencyInterceptor
@@ -16,6 +18,8 @@ from gateway.grpc_api.interceptors.validation import ValidationInterceptor
 
 __all__ = [
     "AccessInterceptor",
+    "AttemptInterceptor",
+    "ChangeInterceptor",
     "CorrelationInterceptor",
     "DetachedCallInterceptor",
     "DrainInterceptor",
@@ -23,6 +27,7 @@ __all__ = [
     "IdempotencyInterceptor",
     "IssuerInterceptor",
     "QuotaInterceptor",
+    "RefusalInterceptor",
     "RequestInterceptor",
     "TelemetryInterceptor",
     "UnknownRpcInterceptor",

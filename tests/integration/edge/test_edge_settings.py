@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway import bootstrap
 from gateway.bootstrap import serve
-from gateway.settings import Settings, SettingsError
+from gateway.settings import AuditSettings, Settings, SettingsError
 from sandbox import Sandbox
 from sandbox.d1.model import contract
 from sandbox.d1.model.contract import BANKING, Callback
@@ -57,6 +57,17 @@ def test_a_folder_in_which_no_event_log_can_be_is_a_mistake(used: Settings, tmp_
     event_log = used.event_log.model_copy(update={"path": tmp_path / place})
     with pytest.raises(SettingsError, match=r"^event_log\.path: the folder .* is not writable: "):
         bootstrap.check(used.model_copy(update={"event_log": event_log}))
+
+
+@pytest.mark.parametrize(("folder", "fault"), [("missing", "cannot be used: No such"), ("open", "everybody can write")])
+def test_a_folder_in_which_no_audit_trail_can_be_is_a_mistake(
+    used: Settings, tmp_path: Path, folder: str, fault: str
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    audit = AuditSettings(folder=tmp_path / folder)
+    with pytest.raises(SettingsError, match=rf"^audit\.folder: .*{fault}"):
+        bootstrap.check(used.model_copy(update={"audit": audit}))
 
 
 async def test_a_path_that_is_served_in_any_case_is_a_mistake(used: Settings) -> None:

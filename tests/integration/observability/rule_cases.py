@@ -198,6 +198,15 @@ _PROCESSES = (
         "a:9464 lost about 8 log lines in 10 minutes.",
         {f"d1_gateway_log_lines_lost_total{{{_ONE}}}": "8x20"},
     ),
+    Case(
+        "D1GatewayAuditUnavailable",
+        "10m",
+        {f"d1_gateway_audit_available{{{_ONE}}}": "1x5 0x10"},
+        _GATEWAY,
+        "a:9464 could not write its audit trail for 1 minute.",
+        # For a moment.
+        {f"d1_gateway_audit_available{{{_ONE}}}": "1x9 0 1x10"},
+    ),
 )
 _D1 = (
     Case(

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from gateway.settings import AuditSettings, Settings
 from issuer.card.v1 import messages_pb2 as card
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.threeds.v1 import history_pb2 as history
@@ -23,6 +24,7 @@ from tests.running import edge_session, notification_path, running_gateway, sett
 _CONSUMER = "/banking/d1/v1/issuers/SANDBOX001/consumers/consumer-77"
 _IN_A_CLUSTER = {"d1_gateway_peers", "d1_gateway_callbacks_relayed_total"}
 _EMBEDDED = {"d1_gateway_event_log_free_bytes"}
+_AUDITED = {"d1_gateway_audit_available"}
 _SUFFIX = re.compile(r"_(?:bucket|count|sum)$")
 
 
@@ -32,7 +34,7 @@ async def busy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sample
     folder = tmp_path_factory.mktemp("gateway")
     async with (
         Sandbox.start(folder / "keys") as sandbox,
-        running_gateway(sandbox, settings_for(sandbox, folder)) as running,
+        running_gateway(sandbox, _settings(sandbox, folder)) as running,
         edge_session(sandbox) as session,
     ):
         view = OperatorView(running, session)
@@ -50,6 +52,12 @@ async def busy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sample
         await call.read()
         yield await view.scrape()
         call.cancel()
+
+
+def _settings(sandbox: Sandbox, folder: Path) -> Settings:
+    trail = folder / "audit"
+    trail.mkdir()
+    return settings_for(sandbox, folder).model_copy(update={"audit": AuditSettings(folder=trail)})
 
 
 async def _call(view: OperatorView, sandbox: Sandbox) -> None:
@@ -88,7 +96,9 @@ async def test_gateways_of_a_cluster_have_them_too_and_count_what_passes_between
     assert received.value("callbacks_relayed_total", direction="received") == 1
     exposed = set(re.findall(r"^# TYPE (\S+)", found.text, re.MULTILINE))
     wanted = {name for expression in expressions() for name, _ in named(expression)}
-    assert {name for name in wanted if name not in exposed and _SUFFIX.sub("", name) not in exposed} == _EMBEDDED
+    assert {
+        name for name in wanted if name not in exposed and _SUFFIX.sub("", name) not in exposed
+    } == _EMBEDDED | _AUDITED
 
 
 def test_what_is_recorded_is_used_and_what_is_used_is_recorded() -> None:

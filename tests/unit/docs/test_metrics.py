@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.audit.lines import Counts
 from gateway.callbacks.model import RelayCounts
 from gateway.telemetry.metrics import Metrics
 from tests.fakes import ISSUER
@@ -41,7 +42,8 @@ async def test_the_page_lists_every_metric_with_its_type_and_its_labels() -> Non
     log = a_log_of(1)
     await log.commit(ISSUER, "ledger", 0, 0)
     membership = SimpleNamespace(peers={}, relay_counts=RelayCounts())
-    state, metrics = Observed(log, membership=membership), Metrics()
+    trail = SimpleNamespace(counts=Counts(), failure="")
+    state, metrics = Observed(log, membership=membership, audit=trail), Metrics()
     await state.scrape()
 
     # A metric without series shows no labels.

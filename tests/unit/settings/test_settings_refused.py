@@ -39,6 +39,12 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
         ),
         ("d1 (", "head_timeout_seconds must not exceed total_timeout_seconds", {"d1": "head_timeout_seconds = 10.5"}),
         ("d1.max_connections ", "", {"d1": "max_connections = 0"}),
+        ("audit (", 'ids = "keyed" requires key_file', {"rest": '[audit]\nfolder = "{folder}"\nids = "keyed"'}),
+        (
+            "audit.key_file ",
+            "does not hold 64 lower-case hexadecimal digits",
+            {"rest": '[audit]\nfolder = "{folder}"\nkey_file = "{private}"'},
+        ),
         (
             "callbacks.card_credentials.fallback_status ",
             "400, 403, 404, 500",

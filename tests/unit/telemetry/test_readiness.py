@@ -75,3 +75,14 @@ async def test_asking_often_does_not_reach_the_disk_each_time() -> None:
     assert log.read_count == 1
     found.phase = "draining"
     assert not (await found.report()).is_ready, "the phase is never stale"
+
+
+async def test_a_trail_without_which_changes_are_refused_is_told_and_counts() -> None:
+    failures = ["No space left on device"]
+    found = Readiness(FakeEventLog(), FakeKeyValueStore(), dict, audit_failure=lambda: "".join(failures))
+    found.phase = "serving"
+    failing = await found.report()
+    failures.clear()
+
+    assert (failing.is_ready, failing.checks["audit"]) == (False, "No space left on device")
+    assert ((await found.report()).is_ready, (await found.report()).checks["audit"]) == (True, "ok")

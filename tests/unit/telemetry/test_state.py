@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from gateway.audit.lines import Counts
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import RelayCounts
 from gateway.telemetry.collectors import State
@@ -18,7 +19,9 @@ from tests.unit.notifications.watches import a_log_of, a_watch, collect, watcher
 class Observed:
     """The state of a gateway around a log."""
 
-    def __init__(self, log: FakeEventLog, *, membership: Any = None, free_bytes: int | None = 8192) -> None:
+    def __init__(
+        self, log: FakeEventLog, *, membership: Any = None, free_bytes: int | None = 8192, audit: Any = None
+    ) -> None:
         self.broker = Broker(asyncio.get_running_loop())
         self.readiness = Readiness(log, FakeKeyValueStore(), dict, max_age_seconds=0.0)
         storage: Any = SimpleNamespace(log=log, size_bytes=lambda: 4096, free_bytes=lambda: free_bytes)
@@ -33,6 +36,7 @@ class Observed:
             watchers=self.watchers,
             certificate_expiries=lambda: {"edge.tls_certificate_file": 1_800_000_000.0},
             lost_line_count=lambda: 7,
+            audit=audit,
             clock=lambda: 65.0,
         )
         self.registry.register(self._state)
@@ -179,3 +183,18 @@ async def test_watchers_that_stand_by_are_told() -> None:
         assert await ledger.advance()
         assert await fraud.advance()
         assert (await observed.scrape())["watchers_standing_by"] == {(): 1}
+
+
+async def test_the_audit_trail_is_told_where_there_is_one() -> None:
+    trail = SimpleNamespace(counts=Counts(lines=9, lost=1, refused=2, files=3), failure="No space left on device")
+
+    found = await Observed(a_log_of(0), audit=trail).scrape()
+
+    assert {name: value[()] for name, value in found.items() if name.startswith("audit_")} == {
+        "audit_available": 0,
+        "audit_lines_total": 9,
+        "audit_lines_lost_total": 1,
+        "audit_changes_refused_total": 2,
+        "audit_files_total": 3,
+    }
+    assert not any(name.startswith("audit_") for name in await Observed(a_log_of(0)).scrape())

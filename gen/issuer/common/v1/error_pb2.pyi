@@ -134,6 +134,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     continue at, because the gateway's operators decide: once they have restored the event log, the stream can be opened
     again; if they go without the notification instead, a watcher before it gets CURSOR_EXPIRED. Status DATA_LOSS.
     """
+    ERROR_REASON_AUDIT_UNAVAILABLE: _ErrorReason.ValueType  # 36
+    """The gateway cannot write its audit trail, and makes no change without it (`audit.if_unavailable`). Nothing was sent;
+    retry after `google.rpc.RetryInfo`, at another gateway if there is one. Status UNAVAILABLE.
+    """
     ERROR_REASON_THREE_DS_REJECTED: _ErrorReason.ValueType  # 40
     """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
     `ErrorDetail.upstream_code` and `ErrorDetail.erro` name it. With outcome UNKNOWN the message is the ARes, so the ACS
@@ -166,8 +170,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     PERMISSION_DENIED, TOO_MANY_REQUESTS, RPC_UNKNOWN or INTERNAL. An rpc that calls an upstream can also fail with
     DEADLINE_EXCEEDED, UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_RESPONSE, UPSTREAM_RATE_LIMITED,
     UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a
-    `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name
-    only further reasons, and what is particular to them.
+    `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE, and one that changes
+    something for an issuer with AUDIT_UNAVAILABLE. Services and rpcs name only further reasons, and what is particular to
+    them.
 
     Errors of gRPC itself: they have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds
     `grpc.max_message_bytes`, or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the
@@ -313,6 +318,10 @@ ERROR_REASON_EVENT_DAMAGED: ErrorReason.ValueType  # 35
 """The event log does not hold what was stored in it: its disk has changed or lost data. `ErrorDetail` names no cursor to
 continue at, because the gateway's operators decide: once they have restored the event log, the stream can be opened
 again; if they go without the notification instead, a watcher before it gets CURSOR_EXPIRED. Status DATA_LOSS.
+"""
+ERROR_REASON_AUDIT_UNAVAILABLE: ErrorReason.ValueType  # 36
+"""The gateway cannot write its audit trail, and makes no change without it (`audit.if_unavailable`). Nothing was sent;
+retry after `google.rpc.RetryInfo`, at another gateway if there is one. Status UNAVAILABLE.
 """
 ERROR_REASON_THREE_DS_REJECTED: ErrorReason.ValueType  # 40
 """The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);

@@ -72,8 +72,9 @@ class ErrorReason(betterproto2.Enum):
     PERMISSION_DENIED, TOO_MANY_REQUESTS, RPC_UNKNOWN or INTERNAL. An rpc that calls an upstream can also fail with
     DEADLINE_EXCEEDED, UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, UPSTREAM_NO_RESPONSE, UPSTREAM_RATE_LIMITED,
     UPSTREAM_UNAVAILABLE, UPSTREAM_INVALID, UPSTREAM_AUTHENTICATION, UPSTREAM_FAILED or UPSTREAM_CONTRACT. A call with a
-    `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE. Services and rpcs name
-    only further reasons, and what is particular to them.
+    `request_id` can also fail with REQUEST_ID_REUSED, REQUEST_IN_FLIGHT or STORE_UNAVAILABLE, and one that changes
+    something for an issuer with AUDIT_UNAVAILABLE. Services and rpcs name only further reasons, and what is particular to
+    them.
 
     Errors of gRPC itself: they have no `google.rpc.Status`. RESOURCE_EXHAUSTED: the request exceeds
     `grpc.max_message_bytes`, or the metadata 16 KiB; nothing reaches an upstream. UNAVAILABLE: no connection, or the
@@ -309,6 +310,12 @@ class ErrorReason(betterproto2.Enum):
     again; if they go without the notification instead, a watcher before it gets CURSOR_EXPIRED. Status DATA_LOSS.
     """
 
+    AUDIT_UNAVAILABLE = 36
+    """
+    The gateway cannot write its audit trail, and makes no change without it (`audit.if_unavailable`). Nothing was sent;
+    retry after `google.rpc.RetryInfo`, at another gateway if there is one. Status UNAVAILABLE.
+    """
+
     THREE_DS_REJECTED = 40
     """
     The 3DS server, the directory server or the ACS rejected the message or a value in it (Erro 101 to 307);
@@ -378,6 +385,7 @@ class ErrorReason(betterproto2.Enum):
             33: "ERROR_REASON_SUBSCRIPTION_STARTED",
             34: "ERROR_REASON_FENCING_TOKEN_STALE",
             35: "ERROR_REASON_EVENT_DAMAGED",
+            36: "ERROR_REASON_AUDIT_UNAVAILABLE",
             40: "ERROR_REASON_THREE_DS_REJECTED",
             41: "ERROR_REASON_THREE_DS_TIMED_OUT",
             42: "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE",
@@ -424,6 +432,7 @@ class ErrorReason(betterproto2.Enum):
             "ERROR_REASON_SUBSCRIPTION_STARTED": 33,
             "ERROR_REASON_FENCING_TOKEN_STALE": 34,
             "ERROR_REASON_EVENT_DAMAGED": 35,
+            "ERROR_REASON_AUDIT_UNAVAILABLE": 36,
             "ERROR_REASON_THREE_DS_REJECTED": 40,
             "ERROR_REASON_THREE_DS_TIMED_OUT": 41,
             "ERROR_REASON_THREE_DS_TRANSIENT_FAILURE": 42,
