@@ -14,7 +14,7 @@ from bench.scenarios.replay import measure_replay
 from bench.scenarios.round_trip import measure_round_trips
 from bench.scenarios.start import measure_start
 from bench.scenarios.threeds_translation import measure_translation
-from bench.unary import measure_authenticate, measure_unary
+from bench.unary import measure_audit, measure_authenticate, measure_unary
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -29,6 +29,7 @@ class Scenario:
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     "unary": Scenario("Card changes", measure_unary),
+    "audit": Scenario("Card changes with an audit trail", measure_audit),
     "authenticate": Scenario("Authentications", measure_authenticate),
     "translation": Scenario("Translation of an Authenticate, both ways", measure_translation),
     "intake": Scenario("Notification intake", measure_intake),

@@ -11,10 +11,10 @@ from bench.common.results import Row
 from bench.unary.calls import AUTHENTICATE, CALLS
 from bench.unary.h2load import H2Load, Shape
 from bench.unary.rounds import Case, Turns
-from bench.unary.servers import NAMES, staged
+from bench.unary.servers import AUDITING, NAMES, staged
 from bench.unary.steady import Steady, measure_steady
 
-__all__ = ["measure_authenticate", "measure_unary"]
+__all__ = ["measure_audit", "measure_authenticate", "measure_unary"]
 
 _SHAPES: Final = (Shape(1, 1), Shape(4, 2), Shape(8, 4), Shape(16, 8))
 _USUAL: Final = _SHAPES[2]
@@ -77,3 +77,24 @@ async def measure_authenticate(folder: Path, *, quick: bool) -> list[Row]:
         turns = Turns(stage, load)
         cases = [Case(AUTHENTICATE, shape, rounds, seconds) for shape in shapes]
         return [row for case in cases for row in await turns.measure("authenticate", case)]
+
+
+async def measure_audit(folder: Path, *, quick: bool) -> list[Row]:
+    """Measure a card change with and without an audit trail.
+
+    Args:
+        folder: The folder for files; each change waits for its disk twice.
+        quick: Measure only 32 in flight, in fewer and shorter rounds.
+
+    Raises:
+        MissingToolError: A program is not installed.
+        RuntimeError: A server did not start, a request failed, or the upstream was the bottleneck.
+    """
+    load = H2Load(folder)
+    rounds, seconds, shapes = (
+        (_QUICK_ROUNDS, _QUICK_SECONDS, (_USUAL,)) if quick else (_ROUNDS, _SECONDS, (_SHAPES[0], _USUAL))
+    )
+    async with staged(folder / "audit", ("gateway", AUDITING), has_tls=True) as stage:
+        turns = Turns(stage, load)
+        cases = [Case(CALLS[1], shape, rounds, seconds) for shape in shapes]
+        return [row for case in cases for row in await turns.measure("audit", case)]

@@ -5,7 +5,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +20,12 @@ from sandbox.common.pki import Pki, make_pki
 from sandbox.gateway import GatewayProcess
 from sandbox.sandbox import ISSUER_ID
 
-__all__ = ["NAMES", "Server", "Stage", "staged"]
+__all__ = ["AUDITING", "NAMES", "Server", "Stage", "staged"]
 
 NAMES: Final = ("gateway", "pass-through", "pass-through, own exchange", "echo", "grpc-js", "fastapi")
-"""All servers."""
+"""All servers of card changes."""
+AUDITING: Final = "gateway, audit trail"
+"""The gateway with an audit trail that is keyed."""
 
 _COMMANDS: Final = {
     "pass-through": (sys.executable, "-m", "bench.unary.grpc_server", "pass-through"),
@@ -101,7 +103,7 @@ async def staged(folder: Path, names: Sequence[str], *, has_tls: bool) -> AsyncI
 
     Args:
         folder: Created here; for keys, settings and the gateway's event log.
-        names: The servers, of `NAMES`.
+        names: The servers, of `NAMES`, or `AUDITING`.
         has_tls: Whether they serve over TLS. The upstream always does.
 
     Raises:
@@ -145,11 +147,15 @@ class _Start:
 
     @asynccontextmanager
     async def _process(self, name: str) -> AsyncIterator[tuple[str, int, Child]]:
-        if name == "gateway":
+        if name in {"gateway", AUDITING}:
+            folder = self.folder / name
+            await asyncio.to_thread(folder.mkdir)
             config = GatewayOfTokens.make(
-                self.folder, self.pki, self.upstream.ports, self.tokens.jwks_file, has_tls=self.has_tls
+                folder, self.pki, self.upstream.ports, self.tokens.jwks_file, has_tls=self.has_tls
             )
-            async with await GatewayProcess.start(config, self.folder) as gateway:
+            if name == AUDITING:
+                config = replace(config, more={"audit": _audit(folder)})
+            async with await GatewayProcess.start(config, folder) as gateway:
                 yield gateway.grpc, gateway.pid, self.upstream
             return
         if name == "grpc-js":
@@ -183,3 +189,11 @@ class _Start:
             certificate=str(pki.grpc_server.certificate),
             key=str(pki.grpc_server.key),
         )
+
+
+def _audit(folder: Path) -> Mapping[str, str]:
+    trail, key = folder / "audit", folder / "audit.key"
+    trail.mkdir()
+    key.touch(mode=0o600)
+    key.write_text("5a" * 32)
+    return {"folder": str(trail), "key_file": str(key), "ids": "keyed"}
