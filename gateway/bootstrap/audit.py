@@ -36,10 +36,12 @@ def check_audit(settings: AuditSettings | None) -> None:
     """
     if settings is None:
         return
+    # A start makes the folder, a check leaves everything as it is.
+    folder = settings.folder if settings.folder.exists() else settings.folder.parent
     try:
-        check_folder(settings.folder)
+        check_folder(folder)
     except OSError as error:
-        raise SettingsError([f"audit.folder: {settings.folder} cannot be used: {error.strerror}"]) from error
+        raise SettingsError([f"audit.folder: {folder} cannot be used: {error.strerror}"]) from error
     except ValueError as error:
         raise SettingsError([f"audit.folder: {error}"]) from error
     _key(settings)
@@ -58,6 +60,7 @@ async def opened_audit(settings: AuditSettings | None) -> AsyncIterator[Audit | 
     await asyncio.to_thread(check_audit, settings)
     key = _key(settings)
     try:
+        settings.folder.mkdir(mode=0o700, exist_ok=True)
         # A process that cannot continue its trail ends, and the lock with it.
         trail = Trail(Place(settings.folder), Seal(key), max_file_bytes=settings.max_file_bytes)
     except OSError as error:

@@ -39,7 +39,8 @@ class AuditSettings(Table):
     """The audit trail: every change that a caller made, and every call that was refused. See docs/audit.md."""
 
     folder: Path
-    """Existing folder for the trail's files, of which others cannot write into it."""
+    """Folder for the trail's files, into which others cannot write. A start makes it if it is missing, but not the
+    folder above it."""
     key_file: Annotated[PrivateFile, AfterValidator(_with_key)] | None = None
     """Key that seals the lines: 64 lower-case hexadecimal digits. Unset: they are chained with SHA-256, which whoever
     can write the files can compute anew."""

@@ -33,7 +33,6 @@ from tests.unit.audit.trails import lines, until, verified
 @asynccontextmanager
 async def _audited(sandbox: Sandbox, folder: Path, *, rpcs: str = "*", **audit: Any) -> AsyncIterator[Running]:
     trail = folder / "audit"
-    trail.mkdir(exist_ok=True)
     used = settings_for(sandbox, folder, d1_timeout_seconds=2.0)
     policy = used.access.policy_file
     policy.write_text(policy.read_text().replace('rpcs = ["*"]', f'rpcs = ["{rpcs}"]'))

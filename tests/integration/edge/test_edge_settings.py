@@ -59,7 +59,10 @@ def test_a_folder_in_which_no_event_log_can_be_is_a_mistake(used: Settings, tmp_
         bootstrap.check(used.model_copy(update={"event_log": event_log}))
 
 
-@pytest.mark.parametrize(("folder", "fault"), [("missing", "cannot be used: No such"), ("open", "everybody can write")])
+@pytest.mark.parametrize(
+    ("folder", "fault"),
+    [("missing/audit", "missing cannot be used: No such"), ("open", "everybody can"), ("open/audit", "everybody can")],
+)
 def test_a_folder_in_which_no_audit_trail_can_be_is_a_mistake(
     used: Settings, tmp_path: Path, folder: str, fault: str
 ) -> None:
