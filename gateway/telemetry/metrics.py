@@ -72,7 +72,16 @@ class Metrics:
         self.build_info.labels(VERSION, COMMIT, platform.python_version()).set(1)
         self.failures = Failures()
         """The latest failures. They are no metric: correlation ids would make a series of each."""
+        self.loop_lag_seconds = self._histogram(
+            "event_loop_lag", "How late the event loop ran a timer, measured once a second.", _LAG_SECONDS
+        )
+        self._add_rpcs()
+        self._add_upstreams()
+        self._add_edge()
+        self._add_callbacks()
+        self._add_event_log()
 
+    def _add_rpcs(self) -> None:
         self.rpcs = self._counter("rpcs", "Completed rpcs by status code.", "rpc", "code")
         self.rpc_failures = self._counter(
             "rpc_failures",
@@ -89,6 +98,7 @@ class Metrics:
             "detached_calls", "Changes that ended after their callers had left, by outcome.", "outcome"
         )
 
+    def _add_upstreams(self) -> None:
         self.upstream_requests = self._counter(
             "upstream_requests",
             "Completed requests to an upstream by class of response status or reason for its absence.",
@@ -117,6 +127,7 @@ class Metrics:
             *("upstream", "message", "field"),
         )
 
+    def _add_edge(self) -> None:
         self.edge_requests = self._counter("edge_requests", "Completed edge requests.", "route", "method", "status")
         self.edge_seconds = self._histogram(
             "edge_request_duration", "Duration of edge requests.", _EDGE_SECONDS, "route", "status"
@@ -127,6 +138,7 @@ class Metrics:
             "edge_connections_refused", "Edge connections turned away by reason.", "reason"
         )
 
+    def _add_callbacks(self) -> None:
         self.callbacks = self._counter("callbacks", "Completed callbacks by outcome.", "kind", "outcome")
         self.callback_seconds = self._histogram(
             "callback_duration", "Time that callback requests waited for a reply.", _CALL_SECONDS, "kind", "outcome"
@@ -134,6 +146,7 @@ class Metrics:
         self.callback_replies = self._counter("callback_replies", "Handlers' replies by outcome.", "outcome")
         self.callbacks_open = self._gauge("callbacks_open", "Callback requests waiting for a reply.", "kind")
 
+    def _add_event_log(self) -> None:
         self.appends = self._counter(
             "event_log_appends", "Notifications appended to the event log by outcome.", "outcome"
         )
@@ -142,10 +155,6 @@ class Metrics:
         )
         for outcome in ("stored", "duplicate", "failed"):
             self.appends.labels(outcome)
-
-        self.loop_lag_seconds = self._histogram(
-            "event_loop_lag", "How late the event loop ran a timer, measured once a second.", _LAG_SECONDS
-        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
