@@ -243,7 +243,7 @@ class Trail:
         self._failure = failure
 
     def _forsake(self) -> None:
-        """Answer whoever waits for a line that waits for the disk."""
+        """Release the calls that wait for a line that waits for the disk."""
         for line in self._waiting:
             if not line.on_disk.done():
                 line.on_disk.set_result(False)

@@ -42,8 +42,8 @@ class AuditSettings(Table):
     """Folder for the trail's files, into which others cannot write. A start makes it if it is missing, but not the
     folder above it."""
     key_file: Annotated[PrivateFile, AfterValidator(_with_key)] | None = None
-    """Key that seals the lines: 64 lower-case hexadecimal digits. Unset: they are chained with SHA-256, which whoever
-    can write the files can compute anew."""
+    """Key that seals the lines: 64 lower-case hexadecimal digits. Unset: they are chained with SHA-256, which
+    anyone who can write the files can compute anew."""
     ids: Literal["plain", "keyed", "masked"] = "plain"
     """How the ids of cards, consumers and app installations are written: as they are, except for what may be a card
     number; as HMAC-SHA256 under the key, so that the same id is always the same text; or by their last four
