@@ -5,6 +5,7 @@ streams at one moment, it has the notifications and the committed cursors: `gate
 """
 
 import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -213,15 +214,16 @@ async def _copy_out(settings: Settings, file: Path, *, overwrites: bool, report:
 
 
 async def _copy_in(settings: Settings, file: Path, report: ReportProgress) -> Restored:
-    with TemporaryDirectory(prefix="d1-gateway-restore-") as folder:
-        unpacked = Path(folder, _UNPACKED)
+    with ExitStack() as unpacking:
         try:
+            folder = unpacking.enter_context(TemporaryDirectory(prefix="d1-gateway-restore-"))
+            unpacked = Path(folder, _UNPACKED)
             backup, _ = sqlite.extract(file, unpacked, keeps_epoch=True, report=lambda _, __: None)
             source = await sqlite.SqliteStorage.open(unpacked)
         except (OSError, sqlite3.Error, sqlite.EventLogOpenError) as error:
             raise BackupFailedError(
-                f"{file} was not restored, and nothing was changed: it cannot be unpacked in {folder}: {error}. "
-                "TMPDIR names another place"
+                f"{file} was not restored, and nothing was changed: it cannot be unpacked: {error}. TMPDIR names "
+                "another place"
             ) from error
         try:
             async with opened_alone(settings, creates=True) as target:

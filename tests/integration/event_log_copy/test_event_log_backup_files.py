@@ -334,6 +334,17 @@ async def test_root_restores_no_log_of_another_user(stage: Stage, backup: Path) 
     assert _content(stage.file) == before
 
 
+async def test_for_nats_a_backup_is_unpacked_where_files_can_be_written(
+    stage: Stage, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(stage.folder / "missing"))
+
+    done = await invoked(GATEWAY, "log", "restore", backup, "--config", stage.settings_file())
+
+    assert "nothing was changed: it cannot be unpacked: [Errno 2] No such file or directory" in done.only_line(1)
+    assert "TMPDIR names another place" in done.stderr
+
+
 def _halve(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
