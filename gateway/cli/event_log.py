@@ -133,9 +133,12 @@ def trim(
 
     - 0: they are removed, or there are none
 
-    - 1: subscriptions need some of them, and nothing was removed; or the engine failed midway
+    - 1: subscriptions need some of them, or the cursor is not of this event log, and nothing was removed; or the engine
+      failed midway
 
     - 2: the command line or the settings cannot be used, or the event log cannot be opened
+
+    - 130: interrupted by Ctrl-C; some of them may be removed
     """
     from gateway.cli.event_log_upkeep import trim_log  # noqa: PLC0415 (see gateway.cli.app)
 
@@ -182,6 +185,8 @@ def check(
     - 1: something is damaged, or the engine failed midway
 
     - 2: the settings cannot be used, the event log cannot be opened, or the file is no backup
+
+    - 130: interrupted by Ctrl-C
     """
     from gateway.cli.event_log_check import check_file, check_log  # noqa: PLC0415 (see gateway.cli.app)
 
