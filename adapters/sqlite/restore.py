@@ -106,7 +106,10 @@ def _reject_place(path: Path) -> None:
 def _keep_rest(path: Path) -> Path | None:
     """Rename what is left of a log whose file is gone: SQLite would copy it into the restored one."""
     path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
-    kept = [each.rename(second) for each, second in _journals(path, _aside(path))]
+    journals = _journals(path, _aside(path))
+    # A reader makes an empty one.
+    _delete(each for each, _ in journals if not each.stat().st_size)
+    kept = [each.rename(second) for each, second in journals if each.exists()]
     return kept[0] if kept else None
 
 
