@@ -92,12 +92,20 @@ def _private(path: Path) -> Path:
     return path
 
 
-def _with_host_and_port(url: str) -> str:
-    # Raises for an invalid port, and for unbalanced brackets of an IPv6 address.
-    parts = urlsplit(url)
-    if not parts.hostname or parts.port == 0:
-        raise ValueError("must include a host and a valid port")
-    return url
+def _url(form: str, words: str) -> AfterValidator:
+    """Return the check of a URL. A pattern of pydantic's would be quoted to whoever mistypes one."""
+    pattern = re.compile(form)
+
+    def check(url: str) -> str:
+        if pattern.fullmatch(url) is None:
+            raise ValueError(f"must be {words}")
+        # Raises for an invalid port, and for unbalanced brackets of an IPv6 address.
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:
+            raise ValueError("must include a host and a valid port")
+        return url
+
+    return AfterValidator(check)
 
 
 def _without_user(identifier: str) -> str:
@@ -112,24 +120,29 @@ def _without_query(url: str) -> str:
 
 
 # docs/settings.md shows the formats.
-_URL: Final = WithJsonSchema({"type": "string", "format": "URL"})
+_URL_FORMAT: Final = WithJsonSchema({"type": "string", "format": "URL"})
 
-Origin = Annotated[str, StringConstraints(pattern=f"^{_ORIGIN}$"), AfterValidator(_with_host_and_port), _URL]
+Origin = Annotated[
+    str,
+    _url(_ORIGIN, "https://host or https://host:port, without a path or a user; http:// on loopback only"),
+    _URL_FORMAT,
+]
 """A server's address, without a path. Plain HTTP on loopback only."""
 HttpsOrigin = Annotated[
-    str, StringConstraints(pattern=r"^https://[^/\s?#@]+$"), AfterValidator(_with_host_and_port), _URL
+    str, _url(r"https://[^/\s?#@]+", "https://host or https://host:port, without a path or a user"), _URL_FORMAT
 ]
 """A server's HTTPS address, without a path."""
 NatsUrl = Annotated[
-    str, StringConstraints(pattern=r"^(nats|tls)://[^/\s?#@]+$"), AfterValidator(_with_host_and_port), _URL
+    str,
+    _url(r"(nats|tls)://[^/\s?#@]+", "nats://host:port or tls://host:port, without a path, a user or a password"),
+    _URL_FORMAT,
 ]
 """The address of a NATS server."""
 DocumentUrl = Annotated[
     str,
-    StringConstraints(pattern=rf"^{_ORIGIN}([/?][^\s#]*)?$"),
-    AfterValidator(_with_host_and_port),
+    _url(rf"{_ORIGIN}([/?][^\s#]*)?", "an https:// URL without a user or a fragment; http:// on loopback only"),
     PlainSerializer(_without_query),
-    _URL,
+    _URL_FORMAT,
 ]
 """A document's address. Plain HTTP on loopback only. The query may hold a secret and is masked in output."""
 Identifier = Annotated[str, AfterValidator(_without_user)]

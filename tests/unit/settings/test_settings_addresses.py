@@ -23,6 +23,7 @@ def test_a_url_of_keys_that_is_unsafe_or_wrong_is_refused_without_being_repeated
     (mistake,) = mistakes_of(files.write_tokens(f'issuer = "a", jwks_url = "{url}"'))
 
     assert mistake.startswith("access.tokens.jwks_url ")
+    assert "pattern" not in mistake
     assert _SECRET not in mistake
 
 
@@ -74,7 +75,7 @@ def test_a_user_and_a_password_are_refused_wherever_an_address_may_stand(
 
     mistakes = files.mistakes()
 
-    assert mistakes[0].startswith(f"{variable.lower().replace('__', '.')} (environment): ")
+    assert mistakes[0].startswith(f"{variable.lower().replace('__', '.')} (environment): must ")
     assert _SECRET not in str(mistakes)
 
 
@@ -84,6 +85,7 @@ def test_a_wrong_server_of_nats_is_not_reported_as_missing(files: Files, server:
 
     assert mistake.startswith("nats")
     assert "empty" not in mistake
+    assert "pattern" not in mistake
     assert _SECRET not in mistake
 
 
