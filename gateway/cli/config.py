@@ -7,7 +7,7 @@ import orjson
 import typer
 import uvloop
 
-from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, failed, load_settings, printable, report
+from gateway.cli.output import FAILED, UNUSABLE, ConfigFile, failed, load_settings, report, say
 from gateway.settings import Settings, SettingsError
 from gateway.settings.dump import effective
 from gateway.settings.schema import schema
@@ -98,5 +98,5 @@ def _connect(settings: Settings) -> bool:
     for trial in trials:
         failure = trial.failure
         said = "ok" if failure is None else f"FAILED: {failure.why}; {failure.advice}"
-        typer.echo(printable(f"{trial.what}: {said}"))
+        say(f"{trial.what}: {said}")
     return not any(trial.failure for trial in trials)
