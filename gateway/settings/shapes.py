@@ -142,7 +142,7 @@ def _issuer() -> dict[str, _Table]:
 def _storage(shape: Shape) -> dict[str, _Table]:
     retention = {"retention_seconds": _Entry(is_on=False), "retention_bytes": _Entry(is_on=False)}
     if shape is not Shape.CLUSTER:
-        return {"[event_log]": {"path": _Entry("/var/lib/d1-gateway/d1-gateway.db"), **retention}}
+        return {"[event_log]": {"path": _Entry("/var/lib/d1-gateway/events.db"), **retention}}
     servers = [f"tls://nats-{number}.example:4222" for number in range(3)]
     command = f"(umask 077; openssl rand -hex 32 > {_KEYS}/idempotency.key), once for all gateways"
     return {

@@ -34,7 +34,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_each_command_of_the_page_succeeds_in_its_order(stage: Stage) -> None:
     places = {
-        "/etc/d1-gateway/d1-gateway.toml": stage.settings_file(with_nats=False),
+        "/etc/d1-gateway/gateway.toml": stage.settings_file(with_nats=False),
         "/var/lib/d1-gateway/events.db": stage.file,
     }
     for name in ("/var/backups/d1-gateway", "/media/safe", "/var/tmp/drill"):  # noqa: S108  of the page
@@ -82,7 +82,7 @@ def test_the_job_of_the_page_mounts_what_the_manifests_do() -> None:
     )
 
     kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
-    assert pod["containers"][0]["command"][-1].startswith("exec d1-gateway log backup --force ")
+    assert pod["containers"][0]["command"][-1].startswith("d1-gateway log backup --force ")
     assert pod["containers"][0]["env"] == gateway["containers"][0]["env"]
     assert pod["containers"][0]["volumeMounts"][:-2] == gateway["containers"][0]["volumeMounts"]
     assert pod["volumes"][:-2] == gateway["volumes"]
