@@ -45,9 +45,13 @@ class HangingHandler:
         """Wait for its next callback request; return the kind."""
         return (await self._line()).rpartition(" ")[2]
 
-    def kill(self) -> None:
-        """Kill it (SIGKILL)."""
+    async def kill(self) -> None:
+        """Kill it (SIGKILL), and wait until it is gone.
+
+        A second signal while it ends would take its exit status away from asyncio, which prints a warning then.
+        """
         self._process.kill()
+        await self._process.wait()
 
     async def _line(self) -> str:
         line = await self._said.readline()

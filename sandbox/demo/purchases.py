@@ -89,7 +89,7 @@ class Purchases:
         async with HangingHandler.connect(self._stage) as hanging:
             purchase = shopper.buy(Flow.SMS_OTP_ISSUER)
             await hanging.callback_kind()
-            hanging.kill()
+            await hanging.kill()
             async with Handler.connect(self._stage.channel, shopper.responders(), name="stand-in") as stand_in:
                 await shopper.awaits(purchase, Status.AWAITS_OTP)
                 shopper.type_otp(purchase)
