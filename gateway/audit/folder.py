@@ -76,7 +76,8 @@ def read_beginning(line: bytes) -> Beginning | None:
     expected = {"trail": str, "file": int, "previous_bytes": int, "torn_bytes": int, "lost": int, "reason": str}
     if facts.get("kind") != "opened" or not all(isinstance(facts.get(name), kind) for name, kind in expected.items()):
         return None
-    return Beginning(sealed, facts) if facts.get("format") == FORMAT and "key" in facts else None
+    is_known = facts.get("format") == FORMAT and "key" in facts and facts["trail"]
+    return Beginning(sealed, facts) if is_known else None
 
 
 @dataclass(frozen=True, slots=True)

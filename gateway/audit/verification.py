@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from errno import ESPIPE
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def verify(paths: Sequence[Path], keys: Iterable[bytes], anchors: Anchors) -> li
 
     Args:
         paths: The files.
-        keys: The keys that may have sealed them.
+        keys: The keys that may have sealed them. If there are any, a file without a seal is not as it was.
         anchors: What the gateway's log said about their lines.
 
     Returns:
@@ -88,6 +89,8 @@ def verify(paths: Sequence[Path], keys: Iterable[bytes], anchors: Anchors) -> li
     strangers, files = Verified(""), list[_File]()
     for path in paths:
         with path.open("rb") as opened:
+            if not opened.seekable():
+                raise OSError(ESPIPE, "it is read twice, so it cannot be a pipe", str(path))
             beginning = read_beginning(opened.readline(MAX_LINE_BYTES))
         if beginning is None:
             strangers.findings.append(
@@ -118,6 +121,8 @@ def _verify_trail(
         if before is not None and file.beginning.file != before.beginning.file + 1:
             found.findings.append(Finding(str(file.path), 0, _gap(before.beginning.file, file.beginning.file)))
             checked = Link(file.beginning.line.link.sequence - 1, file.beginning.line.previous_hash)
+        if len(seals) > 1 and not file.beginning.key_id:
+            found.findings.append(Finding(str(file.path), 1, "no key seals it: anybody can have written it"))
         _note_beginning(found, file)
         checked = _verify_file(found, file, after, seals[file.beginning.key_id], checked, anchors)
         before = file

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
-from gateway.cli.output import FAILED, UNUSABLE, failed, printable
+from gateway.cli.output import FAILED, UNUSABLE, failed, say
 
 if TYPE_CHECKING:
     from gateway.audit import verification
@@ -70,9 +70,9 @@ def verify(
 def _print(found: "verification.Verified") -> None:
     for finding in found.findings:
         place = f"{finding.file}, line {finding.line}" if finding.line else finding.file
-        typer.echo(printable(f"{place}: {finding.what}"))
+        say(f"{place}: {finding.what}")
     for note in found.notes:
-        typer.echo(printable(f"note: {note}"))
+        say(f"note: {note}")
     if found.trail:
         verdict = f"NOT intact: {len(found.findings)} findings" if found.findings else "intact"
-        typer.echo(f"trail {found.trail}: {found.lines} lines to number {found.end.sequence}, {verdict}")
+        say(f"trail {found.trail}: {found.lines} lines to number {found.end.sequence}, {verdict}")

@@ -15,7 +15,7 @@ from gateway.audit.seal import ORIGIN, Seal, read_line
 from gateway.audit.verification import MissingKeyError, anchors_in, verify
 from gateway.auth.policy import rpcs_of
 from gateway.grpc_api.server import SERVICES
-from tests.unit.audit.trails import KEY, files, opened, verified, write
+from tests.unit.audit.trails import KEY, files, keys_of, opened, verified, write
 
 _PAGE: Final = Path(__file__).parents[3] / "docs/audit.md"
 
@@ -78,7 +78,7 @@ def test_a_file_of_another_trail_is_one_of_its_own_and_anything_else_is_found(fo
     stranger = folder / "audit-1-00000009.jsonl"
     stranger.write_bytes(b"foreign\n")
 
-    first, trail = verify(files(folder), [KEY], {})
+    first, trail = verify(files(folder), keys_of(folder), {})
 
     assert (first.trail, first.findings[0].file) == ("", str(stranger))
     assert trail.findings == []
@@ -112,22 +112,50 @@ def test_a_cut_off_end_is_found_by_an_anchor_alone(folder: Path) -> None:
     assert "lines are missing" in finding.what
 
 
+def _write_anew(file: Path, old: bytes, new: bytes) -> None:
+    """Write a trail that has no key with other content, as anybody can."""
+    forged, link = list[bytes](), ORIGIN
+    for text in file.read_bytes().replace(old, new).splitlines():
+        members = text.rpartition(b',"hash":')[0].split(b",", 2)[2]
+        again, link = Seal(None).line(link, members)
+        forged.append(again)
+    file.write_bytes(b"".join(forged))
+
+
 async def test_who_has_no_key_writes_a_trail_anew_that_an_anchor_betrays(tmp_path: Path) -> None:
     async with opened(tmp_path, key=None) as trail:
         await write(trail, range(3))
     end = verified(tmp_path)
     anchors = {end.trail: {end.end.sequence: end.end.hash}}
     (file,) = files(tmp_path)
-    forged, link = list[bytes](), ORIGIN
-    for text in file.read_bytes().replace(b'"number":1', b'"number":7').splitlines():
-        line = text.rpartition(b',"hash":')[0]
-        members = line.split(b",", 2)[2]
-        again, link = Seal(None).line(link, members)
-        forged.append(again)
-    file.write_bytes(b"".join(forged))
+    _write_anew(file, b'"number":1', b'"number":7')
 
     assert verified(tmp_path).findings == []
     assert "written anew" in verified(tmp_path, anchors).findings[0].what
+
+
+async def test_a_trail_without_a_name_is_none(tmp_path: Path) -> None:
+    async with opened(tmp_path, key=None) as trail:
+        await write(trail, range(3))
+    (file,) = files(tmp_path)
+    _write_anew(file, verified(tmp_path).trail.encode(), b"")
+
+    assert "it is not the first line of an audit file" in verified(tmp_path).findings[0].what
+
+
+async def test_a_trail_that_somebody_has_written_anew_without_a_key_is_not_taken_for_one_with_it(
+    tmp_path: Path,
+) -> None:
+    # The gateway goes on with what it finds.
+    for key in (None, KEY, None):
+        async with opened(tmp_path, key=key) as trail:
+            await write(trail, range(3))
+    first, _, last = files(tmp_path)
+
+    (found,) = verify(files(tmp_path), [KEY], {})
+
+    what = "no key seals it: anybody can have written it"
+    assert [(each.file, each.what) for each in found.findings] == [(str(first), what), (str(last), what)]
 
 
 async def test_a_line_of_another_key_is_found_and_a_key_that_is_not_given_is_named(tmp_path: Path) -> None:
@@ -147,7 +175,7 @@ async def test_a_line_of_another_key_is_found_and_a_key_that_is_not_given_is_nam
 
 async def test_a_trail_goes_on_under_another_key_and_is_checked_with_both(tmp_path: Path) -> None:
     other = bytes(32)
-    for key in (None, KEY, other):
+    for key in (KEY, other, KEY):
         async with opened(tmp_path, key=key) as trail:
             await write(trail, [0])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gateway.audit.folder import Place
+from gateway.audit.folder import Place, read_beginning
 from gateway.audit.lines import Line, members
 from gateway.audit.seal import Seal
 from gateway.audit.trail import Trail
@@ -88,5 +88,11 @@ def numbers(folder: Path) -> list[int]:
 
 def verified(folder: Path, anchors: Anchors | None = None) -> Verified:
     """Verify a folder with one trail."""
-    (found,) = verify(files(folder), [KEY], anchors or {})
+    (found,) = verify(files(folder), keys_of(folder), anchors or {})
     return found
+
+
+def keys_of(folder: Path) -> list[bytes]:
+    """Return the key of a folder's trail, if it has one."""
+    beginning = read_beginning(files(folder)[0].read_bytes().splitlines(keepends=True)[0])
+    return [KEY] if beginning and beginning.key_id else []
