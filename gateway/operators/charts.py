@@ -30,7 +30,7 @@ def chart(name: str, minutes: Sequence[Minute], *, title: str, well: str, badly:
     most = max((sum(minute) for minute in known), default=0.0)
     label = (
         f"{title} in the last hour: {wording.count(good)} {well}, {wording.count(bad)} {badly}; "
-        f"most in a minute {wording.count(most)}"
+        f"peak {wording.count(most)} a minute"
     )
     return element(
         "figure",
@@ -51,7 +51,7 @@ def chart(name: str, minutes: Sequence[Minute], *, title: str, well: str, badly:
         element(
             "p",
             element("span", "1 h ago"),
-            element("span", f"most {wording.count(most)}/min" if most else ""),
+            element("span", f"peak {wording.count(most)}/min" if most else ""),
             element("span", "now"),
             class_="axis",
         ),

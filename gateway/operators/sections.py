@@ -59,7 +59,7 @@ def _facts(pairs: Iterable[tuple[str, Content]]) -> Element:
 
 def _charts(now: Snapshot) -> Element:
     named = (
-        ("calls", "Calls", "ended well", "failed"),
+        ("calls", "Calls", "succeeded", "failed"),
         ("callbacks", "Callback requests", "answered", "fell back"),
         ("notifications", "Notifications", "stored", "not stored"),
         ("upstreams", "Requests to upstreams", "answered", "failed"),
@@ -126,7 +126,7 @@ def _handlers(now: Snapshot) -> Element:
         more = " or a peer has one." if now.membership is not None else "."
         return _section("handlers", "Handlers", _empty(hint + more))
     rows = map(_handler, now.handlers[:_MAX_LISTED])
-    shown = table(("Name", "Kinds", "#Busy"), rows, label="Connected handlers")
+    shown = table(("Name", "Kinds", "#Busy"), rows, label="Connected handlers", class_="stacked")
     return _section("handlers", "Handlers", shown, _rest(len(now.handlers), _MAX_LISTED))
 
 
@@ -199,7 +199,7 @@ def _event_log(now: Snapshot) -> Element:
                 ("Notifications", wording.count(bounds.last - bounds.trimmed_through)),
                 ("On disk", wording.bytes_(now.log.size_bytes)),
                 ("Oldest", oldest),
-                ("Growth an hour", grows),
+                ("Growth per hour", grows),
                 ("Newest sequence", wording.count(bounds.last)),
             ]
         ),
