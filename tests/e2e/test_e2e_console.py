@@ -105,7 +105,7 @@ async def test_a_person_completes_each_flow_and_sees_its_notification_and_its_se
             )
             await asked.get_by_label("OTP").fill("1")
             await asked.get_by_role("button", name="Confirm").click()
-            await expect(asked).to_contain_text("An OTP has digits only.")
+            await expect(asked).to_contain_text("Type the digits of the OTP.")
             await asked.get_by_label("OTP").fill(str((int(otp) + 1) % 10**6).zfill(6))
             await asked.get_by_role("button", name="Confirm").click()
             await expect(asked).to_contain_text("That is not the OTP. 2 attempts are left.")
@@ -158,9 +158,11 @@ async def test_the_shop_says_what_is_wrong_beside_the_field_and_sends_nothing(
         tab.page.on("request", lambda request: sent.append(request.method))
         await tab.buy(Flow.FRICTIONLESS, " ", amount="12.345")
 
-        await expect(tab.page.locator("#shop-amount-said")).to_have_text("This currency has 2 decimals.")
-        await expect(tab.page.locator("#shop-merchant-said")).to_have_text("Who sells?")
+        await expect(tab.page.locator("#shop-amount-said")).to_have_text("This currency has at most 2 decimals.")
+        await expect(tab.page.locator("#shop-merchant-said")).to_have_text("Name the merchant.")
         await expect(tab.page.get_by_label("Amount")).to_be_focused()
+        red = await tab.page.locator("#shop-amount-said").evaluate("said => getComputedStyle(said).color")
+        await expect(tab.page.get_by_label("Amount")).to_have_css("border-color", red)
         assert await violations(tab.page) == []
         assert await tab.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert "POST" not in sent
@@ -178,6 +180,7 @@ async def test_a_card_is_registered_suspended_and_resumed_through_the_gateway_an
         await expect(form.locator("#register-card_id-said")).to_have_text("1 to 48 letters, digits, _ or -.")
         await form.get_by_label("Card id").fill("card_of_eyes")
         await form.get_by_role("button", name="Register").click()
+        await expect(form.locator("#register-said")).to_have_text("card_of_eyes is registered.")
         await expect(card).to_contain_text("active")
         await page.get_by_role("button", name="Suspend card_of_eyes").click()
         await expect(card).to_contain_text("suspended")
@@ -212,6 +215,7 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         await form.get_by_label("Later by").fill("-1")
         await form.get_by_role("button", name="Add").click()
         await expect(page.locator("#fault-latency-said")).to_have_text("0 to 60,000.")
+        await expect(form.get_by_label("Later by")).to_be_focused()
         await form.get_by_label("Later by").fill("0")
         await form.get_by_label("Call", exact=True).select_option("suspendCard")
         await form.get_by_label("What happens").select_option("404")
@@ -225,6 +229,15 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         [correlation_id] = re.findall("Correlation id ([0-9a-f]+)", await said.inner_text())
         await page.get_by_label("Lines that contain").fill(correlation_id)
         await expect(page.locator("#log li").first).to_contain_text("SuspendCard")
+        await form.get_by_label("Call", exact=True).select_option("preauth")
+        await form.get_by_label("What happens").select_option("403")
+        await form.get_by_role("button", name="Add").click()
+        await expect(active).to_contain_text("HTTP 403, once")
+        await page.get_by_role("button", name="Authenticate").click()
+        said = page.locator("#authenticate-said")
+        await expect(said).to_contain_text(
+            re.compile(r"[^.] \(UPSTREAM_\w+\)\. The 3-D Secure server has rejected it\.")
+        )
         await form.get_by_label("Number of calls").fill("3")
         await form.get_by_role("button", name="Add").click()
         await active.get_by_role("button", name="Clear all").click()
@@ -498,7 +511,7 @@ async def test_what_is_stopped_shows_as_stopped_and_recovers(browser: Browser, t
         await expect(said).to_contain_text("The gateway is back")
         first.process.kill()
         await first.process.wait()
-        await expect(said).to_contain_text("The sandbox is stopped, since")
+        await expect(said).to_contain_text("The sandbox stopped at")
         await expect(tab.page).to_have_title(re.compile("^Sandbox stopped · "))
         assert await violations(tab.page) == []
 

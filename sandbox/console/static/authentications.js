@@ -3,7 +3,7 @@
 import * as challenge from "./challenge.js";
 import { ago, h, show } from "./dom.js";
 import { call, counts, items, only, topics } from "./feed.js";
-import { explained } from "./forms.js";
+import { AT_THREEDS, explained } from "./forms.js";
 
 const MOST = 20;
 const RESULTS = {
@@ -25,7 +25,7 @@ async function attempt(work) {
   try {
     await work();
   } catch (error) {
-    said.textContent = explained(error);
+    said.textContent = explained(error, AT_THREEDS);
   }
 }
 
@@ -64,7 +64,7 @@ function entry(each, transactions) {
     h("p", { class: "row" },
       h("span", { class: `state ${level}` }, word),
       h("span", { class: "quiet" }, `card ${each.areq.acctNumber ?? ""} · `, ago(each.at)),
-      transaction?.awaitsDecision ? [decide("pass", "Pass"), decide("fail", "Fail")] : null),
+      transaction?.awaitsDecision ? h("span", { class: "actions" }, decide("pass", "Pass"), decide("fail", "Fail")) : null),
     h("details", {},
       h("summary", {}, "AReq and ", each.ares.messageType ?? "answer"),
       h("div", { class: "messages" }, message("AReq", each.areq), message(each.ares.messageType ?? "Answer", each.ares))),

@@ -2,7 +2,7 @@
 
 import { ago, h, show, table } from "./dom.js";
 import { call, only } from "./feed.js";
-import { expiryOf, explained, read, refuse } from "./forms.js";
+import { expiryOf, explained, read, refuse, tell } from "./forms.js";
 import * as issuing from "./issuing.js";
 
 const form = document.getElementById("register");
@@ -14,7 +14,7 @@ const LEVELS = { ACTIVE: "good", SUSPENDED: "warn" };
 const FIELDS = [
   ["card_id", /^[\w-]{1,48}$/u, "1 to 48 letters, digits, _ or -."],
   ["consumer_id", /^[\w-]{1,64}$/u, "1 to 64 letters, digits, _ or -."],
-  ["pan", /^\d{12,19}$/u, "12 to 19 digits."],
+  ["pan", /^\d{10,19}$/u, "10 to 19 digits."],
   ["expiry", /^(0?[1-9]|1[0-2])\/20\d\d$/u, "Month and year, such as 12/2031."],
 ];
 
@@ -44,6 +44,7 @@ async function register(event) {
   try {
     await call("POST", "console/cards/RegisterCard", { ...others, credentials: { pan, expiry: expiryOf(expiry) } });
     invented = false;
+    tell(form, `${fields.card_id} is registered.`, true);
   } catch (error) {
     refuse(form, error);
   }
@@ -115,11 +116,11 @@ export function render() {
       h("td", {},
         h("span", { class: `state ${LEVELS[card.state] ?? "idle"}` }, card.state.toLowerCase()),
         card.awaitsCredentials ? h("span", { class: "quiet" }, " asks for its number") : null),
-      h("td", { class: "actions" },
+      h("td", {}, h("div", { class: "actions" },
         card.state === "ACTIVE" ? button(id, "suspend", "Suspend") : null,
         card.state === "SUSPENDED" ? button(id, "resume", "Resume") : null,
         ...(isOver ? [] : [button(id, "renew", "Renew"), button(id, "replace", "Replace"), button(id, "delete", "Delete")]),
-        button(id, "history", "History")),
+        button(id, "history", "History"))),
     );
   });
   const empty = h("p", { class: "empty" }, "No card yet. Register one.");

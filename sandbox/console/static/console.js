@@ -84,7 +84,7 @@ function onLink(isThere) {
   if (!isThere && lostAt === null) {
     lostAt = clock();
     clearTimeout(noticeTimer);
-    say("bad", `The sandbox is stopped, since ${lostAt} UTC. What is below is from then; the page goes on when it is back.`);
+    say("bad", `The sandbox stopped at ${lostAt} UTC. The page shows that moment, and continues when the sandbox is back.`);
     renderGateway();
   } else if (isThere && lostAt !== null) {
     lostAt = null;

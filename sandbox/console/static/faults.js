@@ -40,6 +40,7 @@ async function add(event) {
   const said = document.getElementById("fault-said");
   said.textContent = what === "" && latency === 0 ? "Late by how much?" : "";
   if (latency === null || times === null || said.textContent !== "") {
+    (form.querySelector("[aria-invalid=true]") ?? form.elements.latency).focus();
     return;
   }
   const kind = /^\d+$/u.test(what) ? { status: Number(what) } : what === "" ? {} : { drop: what };
@@ -87,7 +88,7 @@ export async function start() {
   offer();
 }
 
-const times = (count) => (count === 1 ? "once" : `${count} times`);
+const times = (count) => (count === 1 ? "once" : `${count.toLocaleString("en")} times`);
 
 export function render() {
   const faults = only("faults")?.faults ?? [];

@@ -70,7 +70,7 @@ export async function call(method, path, body) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new Error("The sandbox does not answer: nothing was done.");
+    throw new Error("The sandbox did not answer. It may have acted: look before you try again.");
   }
   const answer = response.status === 204 ? {} : await response.json();
   if (!response.ok) {

@@ -1,19 +1,24 @@
 /** Forms that say what is wrong beside each field: before anything is sent, and as the gateway says it after. */
 
-const OUTCOMES = {
+const AT_D1 = {
   NOT_SENT: "Nothing was sent to D1.",
   REJECTED: "D1 has rejected it.",
   UNKNOWN: "D1 may have done it: look at the card before you try again.",
 };
+export const AT_THREEDS = {
+  NOT_SENT: "Nothing was sent to the 3-D Secure server.",
+  REJECTED: "The 3-D Secure server has rejected it.",
+  UNKNOWN: "The 3-D Secure server may have received it.",
+};
 
-/** Writes what went wrong, with the reason and the outcome. */
-export function explained(error) {
+/** Writes what went wrong, with the reason and the outcome at the upstream. */
+export function explained(error, outcomes = AT_D1) {
   const { reason, outcome, correlationId } = error.answer ?? {};
   if (reason === undefined) {
     return error.message;
   }
   const named = reason === "UNSPECIFIED" ? error.answer.status : reason;
-  return `${error.message} (${named}). ${OUTCOMES[outcome] ?? OUTCOMES.UNKNOWN} ${correlationId ? `Correlation id ${correlationId}` : ""}`;
+  return `${error.message.replace(/\.$/u, "")} (${named}). ${outcomes[outcome] ?? outcomes.UNKNOWN} ${correlationId ? `Correlation id ${correlationId}` : ""}`;
 }
 
 /** Says what is wrong with a field; an empty text that nothing is. */

@@ -16,7 +16,7 @@ export const CHANGES = {
 const WORDS = { renew: ["Renew", "renewed"], replace: ["Replace", "replaced"], delete: ["Delete", "deleted"] };
 const FIELDS = [
   ["new_card_id", ...CARD_ID],
-  ["pan", /^(\d{12,19})?$/u, "12 to 19 digits, or nothing."],
+  ["pan", /^(\d{10,19})?$/u, "10 to 19 digits, or nothing."],
   ["expiry", /^((0?[1-9]|1[0-2])\/20\d\d)?$/u, "Month and year, such as 12/2031, or nothing."],
 ];
 const ACCOUNT = [

@@ -39,7 +39,7 @@ export function start() {
     if (/^\d{4,10}$/u.test(otp)) {
       act(purchase, "otp", { otp });
     } else {
-      document.getElementById(`said-${purchase}`).textContent = "An OTP has digits only.";
+      document.getElementById(`said-${purchase}`).textContent = "Type the digits of the OTP.";
       field.focus();
     }
   });

@@ -20,10 +20,10 @@ function minorUnits(text, exponent) {
   }
   const fraction = match[2] ?? "";
   if (fraction.length > exponent) {
-    return exponent === 0 ? "This currency has no decimals." : `This currency has ${exponent} decimals.`;
+    return exponent === 0 ? "This currency has no decimals." : `This currency has at most ${exponent} decimals.`;
   }
   const units = Number(match[1] + fraction.padEnd(exponent, "0"));
-  return units === 0 ? "More than nothing, please." : units;
+  return units === 0 ? "Write an amount above 0." : units;
 }
 
 function order() {
@@ -35,7 +35,7 @@ function order() {
   const wrong = [
     complain("card", card === undefined ? "There is no card: register one." : ""),
     complain("amount", typeof amount === "string" ? amount : ""),
-    complain("merchant", merchant === "" ? "Who sells?" : merchant.length > 40 ? "At most 40 characters." : ""),
+    complain("merchant", merchant === "" ? "Name the merchant." : merchant.length > 40 ? "At most 40 characters." : ""),
   ];
   if (wrong.includes(true)) {
     form.querySelector("[aria-invalid=true]").focus();
@@ -63,7 +63,8 @@ export function start(onBought) {
 export function render() {
   const select = document.getElementById("shop-card");
   const chosen = select.value;
-  const cards = only("cards")?.cards ?? [];
+  // Those that can buy come first.
+  const cards = [...(only("cards")?.cards ?? [])].sort((a, b) => (b.state === "ACTIVE") - (a.state === "ACTIVE"));
   show(select, cards.map((card) =>
     h("option", { value: card.cardId }, card.state === "ACTIVE" ? card.cardId : `${card.cardId} (${card.state.toLowerCase()})`),
   ));
