@@ -103,6 +103,7 @@ async def test_a_person_completes_each_flow_and_sees_its_notification_and_its_se
             [otp, *_] = _OTP.findall(
                 await tab.page.locator("#phone .item").filter(has_text="SMS to").first.inner_text()
             )
+            await expect(tab.page.locator("#phone time").first).to_have_attribute("aria-live", "off")
             await asked.get_by_label("OTP").fill("1")
             await asked.get_by_role("button", name="Confirm").click()
             await expect(asked).to_contain_text("Type the digits of the OTP.")
@@ -143,6 +144,7 @@ async def test_nobody_answers_and_the_page_says_why_the_purchase_failed(
         await expect(tab.purchase("Nobody's")).to_contain_text("failed")
         await expect(tab.page.locator("#sequence")).to_contain_text("Failed: deliverOtp got HTTP 500")
         await expect(tab.steps.filter(has_text="Broker to Edge")).to_contain_text("no handler: fallback")
+        await expect(tab.steps.last).to_have_text(re.compile(r"^1\d\.\d s: Log to Watcher"))
         await expect(tab.rows("calls").first).to_contain_text("no handler, fallback")
         await expect(other.purchase("Nobody's")).to_contain_text("failed")
         await expect(other.page.get_by_label("Merchant")).to_have_value("Half a na")

@@ -24,7 +24,7 @@ function look(section) {
 function step(caption) {
   const [word, level] = WORDS[caption.verdict];
   return [
-    h("p", { class: "quiet" }, `Step ${caption.place} of ${caption.number} · ${caption.part}`),
+    h("p", { class: "quiet" }, `Step ${caption.place} of ${caption.number} · ${caption.part.replaceAll("->", "→")}`),
     h("p", { class: "row" }, h("strong", {}, caption.step), h("span", { class: `state ${level}` }, word)),
     caption.result === "" ? null : h("p", { class: caption.verdict === "failed" ? "why" : false }, caption.result),
     caption.section === "" ? null : h("p", {}, h("a", { href: `#${caption.section}-title` }, caption.name), `: ${caption.look}`),

@@ -38,10 +38,11 @@ export function table(label, headings, rows) {
   );
 }
 
-/** Makes the time of something: how long ago, with the time itself where a pointer rests. */
+/** Makes the time of something: how long ago, with the time itself where a pointer rests. No screen reader is to read
+ * each second of it out. */
 export function ago(seconds) {
   const iso = new Date(seconds * 1000).toISOString();
-  return h("time", { datetime: iso, title: `${iso.slice(0, 10)} ${iso.slice(11, 23)} UTC` }, elapsed(iso));
+  return h("time", { datetime: iso, "aria-live": "off", title: `${iso.slice(0, 10)} ${iso.slice(11, 23)} UTC` }, elapsed(iso));
 }
 
 export function elapsed(iso) {

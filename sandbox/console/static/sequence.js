@@ -103,8 +103,8 @@ function steps(purchase, calls) {
 
 const x = (lane) => LEFT + STEP * lane;
 
-/** Writes a time since the beginning, and says where what lasted longer than a glance. */
-const since = (seconds) => (seconds < 10 ? `${(seconds * 1000).toFixed(1)}` : `${seconds.toFixed(1)} s`);
+/** Writes a time since the beginning; without a unit it is in milliseconds, as the picture's column says. */
+const since = (seconds, unit = "") => (seconds < 10 ? `${(seconds * 1000).toFixed(1)}${unit}` : `${seconds.toFixed(1)} s`);
 
 function arrow(step, place, began) {
   const y = TOP + 30 + ROW * place;
@@ -125,7 +125,7 @@ function arrow(step, place, began) {
 
 function words(step, began) {
   const took = step.took === undefined ? "" : `, after ${lasted(step.took)}`;
-  return h("li", {}, `${since(step.at - began)} ms: ${LANES[step.from]} to ${LANES[step.to]}: ${step.text}${took}`);
+  return h("li", {}, `${since(step.at - began, " ms")}: ${LANES[step.from]} to ${LANES[step.to]}: ${step.text}${took}`);
 }
 
 /** Says which faults on demand D1's calls met, or the handler had. */
