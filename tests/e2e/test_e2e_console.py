@@ -5,15 +5,11 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
 import pytest
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, expect
 
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2 as replies
@@ -26,7 +22,7 @@ from sandbox.d1.acs.purchase import Flow
 from sandbox.gateway import credentials
 from sandbox.handler import Handler
 from tests.e2e.browsing import violations
-from tests.e2e.command import Ended, ended
+from tests.e2e.consoles import opened, playing_until_interrupted
 from tests.e2e.playing import Playing, playing
 
 _OTP = re.compile(r"\b\d{6}\b")
@@ -46,48 +42,8 @@ _ASKED = {
 
 @pytest.fixture(scope="module")
 async def sandbox_of_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Playing]:
-    async with playing(tmp_path_factory.mktemp("console")) as started_once:
+    async with playing_until_interrupted(tmp_path_factory.mktemp("console")) as started_once:
         yield started_once
-        started_once.process.send_signal(signal.SIGINT)
-        assert await ended(started_once.process) == Ended(0, "", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Tab:
-    """The console in a tab of its own."""
-
-    page: Page
-    complaints: list[str]
-    """What the browser says in its console: errors, and what the Content-Security-Policy forbids."""
-
-    def rows(self, of: str) -> Locator:
-        return self.page.locator(f"#{of} tbody tr")
-
-    @property
-    def steps(self) -> Locator:
-        """The steps of the sequence that is shown."""
-        return self.page.locator("#sequence li")
-
-    async def buy(self, flow: Flow, merchant: str, amount: str = "12.34") -> None:
-        page = self.page
-        await page.get_by_label("Amount").fill(amount)
-        await page.get_by_label("Merchant").fill(merchant)
-        await page.get_by_label("How the cardholder").select_option(flow.value)
-        await page.get_by_role("button", name="Buy").click()
-
-    def purchase(self, merchant: str) -> Locator:
-        return self.page.locator("#purchases button").filter(has_text=merchant)
-
-
-@asynccontextmanager
-async def opened(browser: Browser, sandbox: Playing) -> AsyncIterator[Tab]:
-    async with await browser.new_page(viewport={"width": 1280, "height": 900}) as page:
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        await page.goto(sandbox.facts["addresses"]["control"])
-        await expect(page.locator("#gateway")).to_have_text("Gateway connected")
-        yield Tab(page, complaints)
 
 
 @pytest.mark.parametrize("flow", Flow)
@@ -170,44 +126,6 @@ async def test_the_shop_says_what_is_wrong_beside_the_field_and_sends_nothing(
         assert "POST" not in sent
 
 
-async def test_a_card_is_registered_suspended_and_resumed_through_the_gateway_and_errors_say_why(
-    browser: Browser, sandbox_of_all: Playing
-) -> None:
-    async with opened(browser, sandbox_of_all) as tab:
-        page = tab.page
-        form, card = page.locator("#register"), page.locator("#card-card_of_eyes")
-        pan = await form.get_by_label("Card number").input_value()
-        await form.get_by_label("Card id").fill("card of eyes")
-        await form.get_by_role("button", name="Register").click()
-        await expect(form.locator("#register-card_id-said")).to_have_text("1 to 48 letters, digits, _ or -.")
-        await form.get_by_label("Card id").fill("card_of_eyes")
-        await form.get_by_role("button", name="Register").click()
-        await expect(form.locator("#register-said")).to_have_text("card_of_eyes is registered.")
-        await expect(card).to_contain_text("active")
-        await page.get_by_role("button", name="Suspend card_of_eyes").click()
-        await expect(card).to_contain_text("suspended")
-        await page.get_by_role("button", name="Resume card_of_eyes").click()
-        await expect(card).to_contain_text("active")
-
-        await sandbox_of_all.call("CardService/SuspendCard", card_id="card_of_eyes", reason_code="CARD_STOLEN")
-        await page.get_by_role("button", name="Resume card_of_eyes").click()
-        await expect(page.locator("#cards-said")).to_contain_text("(UPSTREAM_FORBIDDEN). D1 has rejected it.")
-        # What the form lets through, the gateway still checks.
-        wrong: dict[str, Any] = {"card_id": "card_of_eyes_2", "consumer_id": "consumer_1", "card_product_id": "light"}
-        wrong["credentials"] = {"pan": "497", "expiry": {"month": 12, "year": 2031}}
-        await page.route("**/RegisterCard", lambda route: route.continue_(post_data=wrong))
-        await form.get_by_role("button", name="Register").click()
-        await expect(form.locator("#register-said")).to_contain_text("(INVALID_REQUEST). Nothing was sent to D1.")
-        await expect(form.locator("#register-pan-said")).not_to_be_empty()
-        for rpc, body, status in (("TouchCard", {}, 404), ("SuspendCard", {"card_id": 4970101234567}, 400)):
-            answered = await page.request.post(f"{page.url}console/cards/{rpc}", data=body)
-            assert (answered.status, "4970101234567" in await answered.text()) == (status, False)
-        await page.get_by_role("button", name="History card_1").click()
-        await expect(page.locator("#history")).to_contain_text("3DS operations of card_1")
-        assert pan not in await page.content()
-        assert [each for each in tab.complaints if "422" not in each] == []
-
-
 async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
     browser: Browser, sandbox_of_all: Playing
 ) -> None:
@@ -244,102 +162,6 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         await form.get_by_role("button", name="Add").click()
         await active.get_by_role("button", name="Clear all").click()
         await expect(active).to_contain_text("None is active.")
-
-
-async def test_d1_creates_a_card_and_the_form_says_why_not(browser: Browser, sandbox_of_all: Playing) -> None:
-    async with opened(browser, sandbox_of_all) as tab:
-        page, creation = tab.page, tab.page.locator("#create")
-        await page.get_by_text("Or let D1 create a card").click()
-        await creation.get_by_label("Consumer id").fill("nobody")
-        await creation.get_by_label("Account number").fill("")
-        await creation.get_by_role("button", name="Create").click()
-        await expect(creation.locator("#create-number-said")).to_have_text("1 to 64 characters.")
-        await creation.get_by_label("Account number").fill("0004711")
-        await creation.get_by_role("button", name="Create").click()
-        await expect(creation.locator("#create-said")).to_contain_text("(UPSTREAM_NOT_FOUND). D1 has rejected it.")
-        await creation.get_by_label("Consumer id").fill("consumer_1")
-        await creation.get_by_role("button", name="Create").click()
-        await expect(creation.locator("#create-said")).to_contain_text("D1 has created crd_")
-        [made] = re.findall("crd_[a-z2-7]+", await creation.inner_text())
-        await expect(page.locator(f"#card-{made}")).to_contain_text("active")
-        assert [each for each in tab.complaints if "422" not in each] == []
-
-
-async def test_cards_are_renewed_replaced_and_deleted_and_each_form_says_what_is_wrong(
-    browser: Browser, sandbox_of_all: Playing
-) -> None:
-    async with opened(browser, sandbox_of_all) as tab:
-        page, change, said = tab.page, tab.page.locator("#change"), tab.page.locator("#cards-said")
-        await page.get_by_role("button", name="Renew card_2").click()
-        await expect(change.get_by_label("Reason")).to_be_focused()
-        await change.get_by_label("New card id").fill("card 9")
-        await change.get_by_label("Card number").fill("4970109876543210")
-        await change.get_by_role("button", name="Renew").click()
-        await expect(change.locator("#change-new_card_id-said")).to_contain_text("At most 48 letters")
-        await change.get_by_label("New card id").fill("card_9")
-        await change.get_by_role("button", name="Renew").click()
-        await expect(change.locator("#change-expiry-said")).to_contain_text("Both or neither.")
-        assert await violations(page) == []
-        await page.set_viewport_size({"width": 1280, "height": 900})
-        await change.get_by_label("Expiry").fill("12/2033")
-        await change.get_by_role("button", name="Renew").click()
-        await expect(change.locator("#change-said")).to_contain_text("D1 has rejected it.")
-        await change.get_by_label("Card number").fill("")
-        await change.get_by_label("Expiry").fill("")
-        await change.get_by_label("Expiry").press("Enter")
-        await expect(said).to_have_text("card_2 is renewed.")
-        await expect(page.locator("#card-card_9")).to_contain_text("active")
-        await expect(page.locator("#card-card_2")).to_have_count(0)
-        await expect(page.locator("#card-card_9")).not_to_contain_text("asks for its number")
-
-        await page.get_by_role("button", name="Replace card_9").click()
-        await change.get_by_label("Reason").select_option("FRAUD")
-        await change.get_by_label("New card id").fill("card_2")
-        await change.get_by_role("button", name="Replace").click()
-        await expect(said).to_have_text("card_9 is replaced.")
-        await expect(page.locator("#card-card_9")).to_contain_text("replaced")
-        await page.get_by_role("button", name="Delete card_2").click()
-        await page.keyboard.press("Escape")
-        await expect(change).to_be_hidden()
-        await expect(page.get_by_role("button", name="Delete card_2")).to_be_focused()
-        await page.keyboard.press("Enter")
-        await change.get_by_label("Reason").select_option("CLOSED_ACCOUNT")
-        await change.get_by_role("button", name="Delete").click()
-        await expect(page.locator("#card-card_2")).to_contain_text("deleted")
-        assert [each for each in tab.complaints if "422" not in each] == []
-
-
-@pytest.mark.parametrize(("choice", "ends"), [("Confirm", "authenticated"), ("Refuse", "not authenticated")])
-async def test_a_cardholder_decides_on_the_acss_own_page_and_the_gateway_has_the_result(
-    choice: str, ends: str, browser: Browser, sandbox_of_all: Playing
-) -> None:
-    async with opened(browser, sandbox_of_all) as tab:
-        page, shown = tab.page, tab.page.locator("#authentications .authentication").first
-        posts: list[str] = []
-        page.on("request", lambda request: posts.append(f"{request.method} {urlsplit(request.url).path}"))
-        await page.get_by_label("How it goes").select_option("challenge")
-        await page.get_by_role("button", name="Authenticate").click()
-        frame = page.frame_locator("#challenges iframe")
-        await expect(frame.get_by_text("your card that ends in 0172")).to_be_visible()
-        await expect(shown).to_contain_text("challenge")
-        assert await violations(page) == []
-        await frame.get_by_role("button", name=choice).press("Enter")
-        await frame.get_by_role("button", name="Continue").click()
-        await expect(frame.get_by_role("heading")).to_have_text("Back at the shop")
-
-        await expect(shown.locator(".state")).to_have_text(ends)
-        await shown.get_by_text("CRes and GetChallengeResult").click()
-        status = "Y" if ends == "authenticated" else "N"
-        cres, result = shown.locator("details[open] pre").first, shown.locator("details[open] pre").last
-        await expect(cres).to_contain_text(f'"transStatus": "{status}"')
-        await expect(result).to_contain_text(f'"transStatus": "TRANS_STATUS_{ends.upper().replace(" ", "_")}"')
-        await expect(result).to_contain_text(re.compile('"authenticationValue": "••••"' if status == "Y" else "Reason"))
-        paths = ["console/authentications", "acs/challenge", "acs/decision", "console/challenges/return"]
-        assert [each for each in posts if each.startswith("POST")] == [f"POST /{path}" for path in paths]
-        await page.get_by_role("button", name="Close").click()
-        await expect(page.locator("#challenges iframe")).to_have_count(0)
-        # It tried to post by itself; a browser without scripts asks.
-        assert all("Blocked script execution" in each for each in tab.complaints), tab.complaints
 
 
 @pytest.mark.parametrize(
@@ -411,64 +233,6 @@ async def test_a_handler_of_ones_own_is_named_in_the_picture_and_among_the_callb
         await expect(tab.steps.filter(has_text="Handler to Edge")).to_contain_text("reply of my-otp-sender, after")
         await expect(tab.rows("calls").first).to_contain_text("my-otp-sender")
     await sandbox_of_all.control("POST", "handler")
-
-
-async def test_a_cardholder_types_the_otp_from_the_sms_on_the_acss_page(
-    browser: Browser, sandbox_of_all: Playing
-) -> None:
-    async with opened(browser, sandbox_of_all) as tab:
-        page, shown = tab.page, tab.page.locator("#authentications .authentication").first
-        await page.get_by_label("How it goes").select_option("otp")
-        await page.get_by_role("button", name="Authenticate", exact=True).press("Enter")
-        frame = page.frame_locator("#challenges iframe").first
-        await frame.get_by_label("Code").fill("1")
-        await frame.get_by_role("button", name="Confirm").click()
-        await expect(frame.get_by_text("That is not the code. Attempts left: 2.")).to_be_visible()
-        assert await violations(page) == []
-        [otp, *_] = _OTP.findall(await page.locator("#phone .item").filter(has_text="SMS to").first.inner_text())
-        await frame.get_by_label("Code").fill(otp)
-        await frame.get_by_label("Code").press("Enter")
-        await frame.get_by_role("button", name="Continue").press("Enter")
-        await expect(frame.get_by_text("You are authenticated.")).to_be_visible()
-        await expect(shown.locator(".state")).to_have_text("authenticated")
-
-        # Another tab has no page to show, and decides in its place.
-        await page.get_by_role("button", name="Authenticate", exact=True).click()
-        await expect(page.locator("#challenges iframe")).to_have_count(2)
-        await frame.get_by_label("Code").fill("1")
-        async with opened(browser, sandbox_of_all) as other:
-            # Those of other tests may wait for a decision, too.
-            latest = other.page.locator("#authentications .authentication").first
-            await latest.get_by_role("button", name="Fail", exact=True).click()
-        await expect(shown.locator(".state")).to_have_text("not authenticated")
-        await frame.get_by_role("button", name="Confirm").click()
-        await expect(frame.get_by_text("The challenge is over")).to_be_visible()
-
-
-async def test_cardholders_are_authenticated_in_each_way_and_the_messages_are_shown_masked(
-    browser: Browser, sandbox_of_all: Playing
-) -> None:
-    async with opened(browser, sandbox_of_all) as tab:
-        shown = tab.page.locator("#authentications .authentication")
-        ways = (("frictionless", "", "authenticated"), ("challenge", "Pass", "authenticated"))
-        for way, decision, ends in (*ways, ("decoupled", "Fail", "not authenticated")):
-            before = await shown.count()
-            await tab.page.get_by_label("How it goes").select_option(way)
-            await tab.page.get_by_role("button", name="Authenticate").click()
-            await expect(shown).to_have_count(before + 1)
-            if decision:
-                await expect(shown.first).to_contain_text(way)
-                await shown.first.get_by_role("button", name=decision).click()
-            await expect(shown.first.locator(".state")).to_have_text(ends)
-        await shown.first.get_by_text("AReq and ARes").click()
-        await expect(shown.first.locator("pre").first).to_contain_text('"acctNumber": "••••0182"')
-        await expect(shown.first.locator("pre").last).to_contain_text('"transStatus": "D"')
-        assert "9000100111110182" not in await tab.page.content()
-        url = f"{tab.page.url}console/authentications"
-        answer = await (await tab.page.request.post(url, data={"way": "frictionless"})).json()
-        assert answer["ares"].keys() == {"three_ds_server_trans_id", "trans_status"}, "the rest is the merchant's"
-        assert await violations(tab.page) == []
-        assert tab.complaints == []
 
 
 async def test_a_burst_of_notifications_is_counted_and_the_page_stays_quick(
