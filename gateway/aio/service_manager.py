@@ -37,9 +37,13 @@ def notify(state: str) -> None:
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
-    """Report that the event loop turns, twice as often as the service manager demands (``WatchdogSec=``)."""
+    """Report that the event loop turns, twice as often as the service manager demands (``WatchdogSec=``).
+
+    Does nothing in a process that inherits the demand on another one (``sd_watchdog_enabled(3)``).
+    """
     async with AsyncExitStack() as stack:
-        if microseconds := os.environ.get("WATCHDOG_USEC"):
+        is_ours = os.environ.get("WATCHDOG_PID") in {None, "", str(os.getpid())}
+        if is_ours and (microseconds := os.environ.get("WATCHDOG_USEC")):
             await stack.enter_async_context(every(int(microseconds) / 2e6, _report_life))
         yield
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from gateway.aio.service_manager import watched
 from gateway.settings import Settings
 from sandbox.gateway import GatewayConfig
 from tests.e2e.command import ended, running
@@ -113,6 +115,18 @@ async def test_systemd_hears_when_a_gateway_is_ready_that_it_lives_and_that_it_d
             process.send_signal(signal.SIGTERM)
             assert await heard("WATCHDOG=1") == "STOPPING=1"
             assert (await ended(process)).status == 0
+
+
+async def test_the_watchdog_of_another_process_is_left_to_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", address := str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        for process_id, is_heard in ((1, False), (os.getpid(), True)):
+            monkeypatch.setenv("WATCHDOG_PID", str(process_id))
+            async with watched():
+                await asyncio.sleep(0.2)
+            assert bool(select.select([manager], [], [], 0)[0]) is is_heard
 
 
 async def test_a_gateway_that_cannot_reach_systemd_ends_and_says_so(config: GatewayConfig, tmp_path: Path) -> None:
