@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.cli.output import FAILED, failed
+from gateway.cli.output import FAILED, failed, say
 from gateway.settings import SettingsError
 from gateway.tls import key_generation, keys
 from gateway.tls.key_generation import (
@@ -218,7 +218,8 @@ def _new_files(folder: Path, name: str, *suffixes: str) -> list[Path]:
 
 
 def _print(what: str, value: object) -> None:
-    typer.echo(f"{what}: {value}")
+    # A kid comes from the file, which somebody else may have made.
+    say(f"{what}: {value}")
 
 
 @contextmanager

@@ -297,3 +297,14 @@ def _signed(request_file: Path) -> Path:
     file = request_file.with_suffix(".pem")
     file.write_bytes(certificate.public_bytes(Encoding.PEM))
     return file
+
+
+async def test_a_kid_from_a_file_cannot_control_a_terminal(tmp_path: Path) -> None:
+    hostile = "\x1b]0;owned\x07\u202e\x9b2J"
+    whole = json.loads(private_form(make_key(SIGNING), None)) | {"kid": hostile}
+    (file := tmp_path / "key").write_text(json.dumps(whole))
+
+    shown = await _keys("show", file)
+
+    assert shown.status == 0
+    assert shown.stdout.replace("\n", "").isprintable(), "JSON escapes some of them, but not all"
