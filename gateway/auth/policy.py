@@ -14,7 +14,6 @@ entry of ``rpcs`` is a method, all methods of a service, or ``*`` for all rpcs o
 ids, or ``*`` for all. A caller has the grants of all entries that match it.
 """
 
-import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from gateway.auth.caller import Caller
 from gateway.auth.grant import Grant
+from gateway.formats.toml_input import read_toml
 from gateway.settings import SettingsError
 
 __all__ = ["Policy", "Vocabulary", "rpcs_of"]
@@ -112,13 +112,12 @@ class Policy:
             SettingsError: The policy has mistakes; all of them are named.
         """
         try:
-            file = _File.model_validate(tomllib.loads(document.decode("utf-8-sig")))
+            file = _File.model_validate(read_toml(document))
         except ValidationError as error:
             raise SettingsError(
                 [f"{_dotted(each['loc'])}: {each['msg']} ({path})" for each in error.errors()]
             ) from None
         except ValueError as error:
-            # Invalid TOML or UTF-8.
             raise SettingsError([f"{path}: {error}"]) from None
         mistakes = [f"{where}: {what} ({path})" for where, what in _mistakes(file, vocabulary)]
         if mistakes:

@@ -1,7 +1,6 @@
 """All settings, and their sources: a TOML file and the environment."""
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic_settings import (
 )
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from gateway.formats.toml_input import read_toml
 from gateway.settings.audit import AuditSettings
 from gateway.settings.callbacks import CallbackSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
@@ -241,8 +241,7 @@ def _find(values: Any, keys: Iterable[int | str]) -> Any:
 def _read_toml(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError("file not found")
-    # Some editors write a byte order mark, which is invalid in TOML.
-    return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    return read_toml(file.read_bytes())
 
 
 def _unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:

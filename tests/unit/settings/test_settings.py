@@ -49,6 +49,24 @@ def test_a_byte_order_mark_before_the_file_does_not_matter(files: Files) -> None
     assert load(file).drain_grace_seconds == 2.5
 
 
+@pytest.mark.parametrize(
+    ("content", "mistake"),
+    [
+        (b'# Caf\xe9\na = "\xe9"', "it is not UTF-8 text (at line 1): save it in that encoding"),
+        (b"a = " + b"[" * 50_000, "its values nest too deeply"),
+    ],
+    ids=["Latin-1", "nested"],
+)
+def test_a_file_that_cannot_be_read_as_text_or_nests_too_deeply_is_told_in_words(
+    files: Files, content: bytes, mistake: str
+) -> None:
+    files.toml.write_bytes(content)
+
+    with pytest.raises(SettingsError) as refused:
+        load(files.toml)
+    assert refused.value.mistakes == [f"{files.toml}: {mistake}"]
+
+
 def test_the_environment_wins_over_the_file(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("D1_GATEWAY_DRAIN_GRACE_SECONDS", "7")
     monkeypatch.setenv("D1_GATEWAY_EDGE__PORT", "2")
