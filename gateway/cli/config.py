@@ -1,6 +1,9 @@
 """``d1-gateway config``: writes, describes and checks settings."""
 
+import errno
+import os
 from pathlib import Path
+from stat import S_IMODE
 from typing import Annotated
 
 import orjson
@@ -12,6 +15,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.settings.dump import effective
 from gateway.settings.schema import schema
 from gateway.settings.shapes import Shape, settings_file
+from gateway.tls.key_generation import NewFile, write_new
 
 __all__ = ["app"]
 
@@ -27,18 +31,45 @@ def init(
     shape: Annotated[Shape, typer.Option(help="How the gateway is deployed.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a commented settings file to begin with."""
+    """Write a commented settings file to begin with.
+
+    Exit status:
+
+    - 0: it is written
+
+    - 1: it cannot be written; nothing is left of it, and with --force the former file stays as it was
+
+    - 2: the command line cannot be used, or the file exists; nothing was changed
+    """
     text = settings_file(shape)
     if file is None:
         typer.echo(text, nl=False)
         return
     try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(text)
+        if force and file.exists():
+            _replace(file.resolve(), text.encode())
+        else:
+            write_new(NewFile(file, text.encode(), private=False))
     except FileExistsError as error:
-        raise failed(FAILED, f"{file} exists already; --force overwrites it") from error
+        raise failed(UNUSABLE, f"{file} exists already; --force overwrites it") from error
     except OSError as error:
         raise failed(FAILED, f"{file}: {error.strerror}") from error
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Replace a file at once, so that the former one stays if the disk is full. Owner and mode stay."""
+    if not file.is_file():
+        raise OSError(errno.EINVAL, "it is not a file")
+    former, unfinished = file.stat(), file.with_name(f"{file.name}.part")
+    unfinished.unlink(missing_ok=True)
+    write_new(NewFile(unfinished, content, private=True))
+    try:
+        os.chown(unfinished, former.st_uid, former.st_gid)
+        unfinished.chmod(S_IMODE(former.st_mode))
+        unfinished.replace(file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 @app.command("schema")

@@ -1,5 +1,7 @@
 """The settings files that `config init` writes, and the schema that `config schema` prints."""
 
+import errno
+import os
 import re
 import shlex
 import tomllib
@@ -144,8 +146,32 @@ def test_init_writes_to_a_file_or_standard_output_and_overwrites_only_if_told_so
     assert init("embedded") == (0, settings_file(Shape.EMBEDDED), "")
     assert init("embedded", str(file)) == (0, "", "")
     refused = init("cluster", str(file))
-    assert refused == (1, "", f"d1-gateway: {file} exists already; --force overwrites it\n")
+    assert refused == (2, "", f"d1-gateway: {file} exists already; --force overwrites it\n")
     assert file.read_text() == settings_file(Shape.EMBEDDED)
     assert init("cluster", "--force", str(file)) == (0, "", "")
     assert file.read_text() == settings_file(Shape.CLUSTER)
     assert init("cluster", str(tmp_path / "nowhere" / "file"))[0] == 1
+
+
+def test_on_a_full_disk_init_leaves_no_file_or_the_former_one_with_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    former, link = tmp_path / "former", tmp_path / "link"
+    former.write_text("former")
+    former.chmod(0o640)
+    link.symlink_to(former)
+    arguments = ["config", "init", "--shape", "embedded", "--force"]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for file in (tmp_path / "new", link):
+            ran = CliRunner().invoke(app, [*arguments, str(file)], catch_exceptions=False)
+            assert (ran.exit_code, ran.stderr) == (1, f"d1-gateway: {file}: No space left on device\n")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["former", "link"]
+    assert former.read_text() == "former"
+
+    assert CliRunner().invoke(app, [*arguments, str(link)], catch_exceptions=False).exit_code == 0
+    assert (former.read_text(), former.stat().st_mode & 0o777) == (settings_file(Shape.EMBEDDED), 0o640)
+    assert link.is_symlink()
