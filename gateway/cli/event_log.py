@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli.output import FAILED, INTERRUPTED, UNUSABLE, ConfigFile, failed, load_settings
+from gateway.aio.signals import ending_as_interrupted
+from gateway.cli.output import FAILED, INTERRUPTED, SIGNALLED, UNUSABLE, ConfigFile, failed, load_settings
 from gateway.errors import GatewayError
 from gateway.ports import BackupDamagedError, BackupFailedError, BackupUnusableError, Engine
 from gateway.settings import SettingsError
@@ -43,7 +44,7 @@ def backup(
     - 2: the command line or the settings cannot be used, the file exists (with --force: and is no
       backup), or the event log cannot be opened
 
-    - 130: interrupted by Ctrl-C; nothing is left of it
+    - 130, 143, 129: interrupted by Ctrl-C, SIGTERM or SIGHUP; nothing is left of it
     """
     from gateway.cli.event_log_backup import back_up_log  # noqa: PLC0415 (see gateway.cli.app)
 
@@ -76,7 +77,7 @@ def restore(
     - 2: the command line or the settings cannot be used, the file is no backup that this version can use, or a gateway
       uses the event log; nothing was changed
 
-    - 130: interrupted by Ctrl-C; as 1
+    - 130, 143, 129: interrupted by Ctrl-C, SIGTERM or SIGHUP; as 1
     """
     from gateway.cli.event_log_backup import restore_log  # noqa: PLC0415 (see gateway.cli.app)
 
@@ -227,18 +228,19 @@ def skip(
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    try:
-        yield
-    except SettingsError as error:
-        raise failed(UNUSABLE, *error.mistakes) from error
-    except BackupUnusableError as error:
-        raise failed(UNUSABLE, str(error)) from error
-    except (BackupDamagedError, BackupFailedError) as error:
-        raise failed(FAILED, str(error)) from error
-    except GatewayError as error:
-        raise failed(FAILED, error.message) from error
-    except KeyboardInterrupt:
-        raise failed(INTERRUPTED, "interrupted") from None
+    with ending_as_interrupted() as signals:
+        try:
+            yield
+        except SettingsError as error:
+            raise failed(UNUSABLE, *error.mistakes) from error
+        except BackupUnusableError as error:
+            raise failed(UNUSABLE, str(error)) from error
+        except (BackupDamagedError, BackupFailedError) as error:
+            raise failed(FAILED, str(error)) from error
+        except GatewayError as error:
+            raise failed(FAILED, error.message) from error
+        except KeyboardInterrupt:
+            raise failed(SIGNALLED + signals[0] if signals else INTERRUPTED, "interrupted") from None
 
 
 @app.command()

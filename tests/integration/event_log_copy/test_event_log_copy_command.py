@@ -168,6 +168,29 @@ async def test_ctrl_c_breaks_a_copy_off_and_the_next_one_goes_on(stage: Stage) -
     assert await _is_all_there(stage, SQLITE, NATS, events)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_restore_into_nats_that_is_ended_leaves_nothing_unpacked_and_the_next_one_goes_on(
+    stage: Stage, number: signal.Signals
+) -> None:
+    await _fill(stage, SQLITE, notifications(_COUNT, seed=26))
+    backup, unpacked = stage.folder / "backup", stage.folder / "unpacked"
+    unpacked.mkdir()
+    made = await d1_gateway("log", "backup", backup, "--config", stage.settings_file(with_nats=False))
+    assert made.status == 0, made.stderr
+    command = ("log", "restore", backup, "--config", stage.settings_file())
+    environment = {"TMPDIR": str(unpacked)}
+    async with _counting(stage, NATS) as count, running(*command, environment=environment) as process:
+        await _until_copied(process, count, 0)
+        assert [*unpacked.iterdir()] != []
+        process.send_signal(number)
+        broken = await ended(process)
+
+    assert (broken.status, broken.stderr) == (128 + number, "d1-gateway: interrupted\n")
+    assert [*unpacked.iterdir()] == []
+    done = await d1_gateway(*command, environment=environment, seconds=60)
+    assert f"restored {_COUNT} notifications" in done.stdout, done.stderr
+
+
 async def test_retention_counts_for_the_file_alone(stage: Stage) -> None:
     events = notifications(500, seed=22)
     old = [event._replace(receive_time_ms=event.receive_time_ms - 10_000_000) for event in events[:200]]
