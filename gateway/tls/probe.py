@@ -23,7 +23,7 @@ _MAX_SKEW_SECONDS: Final = 60.0
 _MAX_HEAD_BYTES: Final = 65_536
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] [0-9]{3}")
-_DATE: Final = re.compile(rb"^date:[ \t]*(.+?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_DATE: Final = re.compile(rb"^date:([^\r\n]{1,100})\r?$", re.IGNORECASE | re.MULTILINE)
 # The alerts of RFC 8446 section 6.2 that are about the peer's certificate, as OpenSSL names those it received.
 _REFUSED: Final = re.compile(r"_ALERT_(.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED)$")
 
@@ -141,10 +141,10 @@ def _skewed(head: bytes) -> Failure | None:
         return None
     try:
         date = parsedate_to_datetime(found[1].decode("latin-1"))
-    except ValueError:
+        # A date with the zone "-0000" is UTC and is parsed without a zone.
+        seconds = time.time() - date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    # A date with the zone "-0000" is UTC and is parsed without a zone.
-    seconds = time.time() - date.replace(tzinfo=date.tzinfo or UTC).timestamp()
     if abs(seconds) <= _MAX_SKEW_SECONDS:
         return None
     side = "ahead of" if seconds > 0 else "behind"

@@ -169,6 +169,24 @@ async def test_a_clock_that_differs_is_told(config: GatewayConfig, tmp_path: Pat
     assert bool(found) is bool(said)
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2020 00:00:00 +99999999999999999999",
+        "x" + " " * 60_000 + "x",
+    ],
+    ids=["year", "zone", "spaces"],
+)
+async def test_a_date_that_is_none_neither_breaks_nor_holds_up_a_trial(
+    config: GatewayConfig, tmp_path: Path, date: str
+) -> None:
+    async with raw_server(sends(_FOUND + f"Date: {date}\r\n\r\n".encode())) as hostile:
+        began = time.process_time()
+        assert await threeds_failure(config, tmp_path, hostile.url) == ""
+    assert time.process_time() - began < 5
+
+
 async def test_a_jwks_url_and_an_otlp_endpoint_are_tried_where_they_are_set(
     config: GatewayConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
