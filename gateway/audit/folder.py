@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from errno import EACCES, EBUSY, EEXIST, ENOSPC
 from pathlib import Path
-from stat import S_IWOTH
+from stat import S_ISREG, S_IWOTH
 from typing import Any, Final
 
 import orjson
@@ -23,6 +23,7 @@ _NAME: Final = re.compile(r"audit-([1-9][0-9]{0,2})-([0-9]{8})\.jsonl")
 _MAX_PLACES: Final = 64
 _MODE: Final = 0o600
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DSYNC
+_LOCK_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _TAIL_BYTES: Final = 2_097_152
 """At a start, so much of the newest file is read. Only what a crash tore can be unreadable there: one batch."""
 
@@ -160,7 +161,7 @@ class Place:
 
 def _lock(folder: Path) -> tuple[int, int]:
     for number in range(1, _MAX_PLACES + 1):
-        descriptor = os.open(folder / f"audit-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        descriptor = os.open(folder / f"audit-{number}.lock", _LOCK_FLAGS, _MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -187,7 +188,11 @@ def _sync(folder: Path) -> None:
 
 
 def _end(path: Path, number: int, seal: Seal) -> End:
-    size = path.stat().st_size
+    status = path.stat()
+    if not S_ISREG(status.st_mode):
+        # The gateway makes none: a pipe would hold up the start, a device fill the memory.
+        return End("", number, ORIGIN, 0, 0, is_damaged=True)
+    size = status.st_size
     with path.open("rb") as file:
         beginning = read_beginning(file.readline(MAX_LINE_BYTES))
         start = max(0, size - _TAIL_BYTES)

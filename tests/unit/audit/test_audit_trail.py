@@ -171,6 +171,23 @@ async def test_where_no_end_of_a_trail_is_found_a_new_one_begins_and_the_file_st
     assert begun.name == "audit-1-00000008.jsonl"
 
 
+async def test_what_is_no_file_does_not_hold_up_a_start(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "audit-1-00000007.jsonl")
+
+    async with asyncio.timeout(10), opened(tmp_path) as trail:
+        assert await write(trail, [0]) == [True]
+
+    assert [each.name for each in files(tmp_path) if each.is_file()] == ["audit-1-00000008.jsonl"]
+
+
+async def test_a_lock_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "audit-1.lock").symlink_to(elsewhere := tmp_path / "elsewhere")
+
+    with pytest.raises(OSError, match="symbolic links"):
+        Place(tmp_path)
+    assert not elsewhere.exists()
+
+
 async def test_a_line_that_is_submitted_last_is_on_disk_when_the_trail_is_closed(tmp_path: Path) -> None:
     async with opened(tmp_path) as trail:
         submit(trail, 0)
