@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from errno import ESPIPE
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from stat import S_ISREG
+from typing import Any, Final
 
 import orjson
 
@@ -18,6 +19,8 @@ __all__ = ["Finding", "MissingKeyError", "Verified", "anchors_in", "verify"]
 
 Anchors = Mapping[str, Mapping[int, str]]
 """By trail and number of a line, the hash that the gateway's log named for it."""
+
+_NO_HASH: Final = ""
 
 
 class MissingKeyError(Exception):
@@ -57,16 +60,22 @@ class _File:
 def anchors_in(log: Path) -> dict[str, dict[int, str]]:
     """Return the anchors in a gateway's log; other lines are skipped.
 
+    Of two that contradict each other nothing is left that a line could match: somebody cut a trail off, and a gateway
+    continued it.
+
     Raises:
         OSError: It cannot be read.
     """
     found: dict[str, dict[int, str]] = {}
     with log.open("rb") as lines:
         for text in lines:
+            if b'"audit_anchor"' not in text:
+                continue
             with suppress(ValueError, KeyError, TypeError):
-                if b'"audit_anchor"' in text:
-                    line = orjson.loads(text)
-                    found.setdefault(line["trail"], {})[int(line["sequence"])] = line["hash"]
+                line = orjson.loads(text)
+                if line["event"] == "audit_anchor":
+                    named, sequence = found.setdefault(line["trail"], {}), int(line["sequence"])
+                    named[sequence] = line["hash"] if named.get(sequence, line["hash"]) == line["hash"] else _NO_HASH
     return found
 
 
@@ -88,9 +97,9 @@ def verify(paths: Sequence[Path], keys: Iterable[bytes], anchors: Anchors) -> li
     seals = {seal.key_id: seal for seal in (Seal(None), *map(Seal, keys))}
     strangers, files = Verified(""), list[_File]()
     for path in paths:
+        if not S_ISREG(path.stat().st_mode):
+            raise OSError(ESPIPE, "it is read twice, so it must be a file, and cannot be a pipe", str(path))
         with path.open("rb") as opened:
-            if not opened.seekable():
-                raise OSError(ESPIPE, "it is read twice, so it cannot be a pipe", str(path))
             beginning = read_beginning(opened.readline(MAX_LINE_BYTES))
         if beginning is None:
             strangers.findings.append(

@@ -1,10 +1,10 @@
 """``d1-gateway audit``: checks the audit trail."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
 from gateway.cli.output import FAILED, UNUSABLE, failed, say
@@ -59,7 +59,8 @@ def verify(
     except (ValueError, verification.MissingKeyError) as error:
         raise failed(UNUSABLE, str(error)) from error
     if as_json:
-        typer.echo(orjson.dumps([asdict(each) for each in found]))
+        # orjson refuses the names of files that are not UTF-8.
+        typer.echo(json.dumps([asdict(each) for each in found]))
     else:
         for each in found:
             _print(each)

@@ -1,6 +1,7 @@
 """The audit trail of real processes: kills under load, two processes, a full disk, and the command that checks it."""
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -188,9 +189,11 @@ async def test_files_that_cannot_be_checked_are_named(tmp_path: Path) -> None:
     wrong = await invoked(GATEWAY, "audit", "verify", "--key-file", str(tmp_path / "key"), str(tmp_path / "key"))
     assert "does not hold 64" in wrong.only_line(2)
     foreign = await invoked(GATEWAY, "audit", "verify", str(tmp_path / "key"))
+    (unnamable := tmp_path / os.fsdecode(b"\xff")).touch()
+    as_json = await invoked(GATEWAY, "audit", "verify", "--json", unnamable)
+    assert json.loads(as_json.stdout)[0]["findings"][0]["file"] == str(unnamable)
     os.mkfifo(tmp_path / "pipe")
-    # Its other end is open, so that nobody waits for one.
-    with os.fdopen(os.open(tmp_path / "pipe", os.O_RDWR), "rb", buffering=0):
-        piped = await invoked(GATEWAY, "audit", "verify", str(tmp_path / "pipe"))
-    assert "it is read twice, so it cannot be a pipe" in piped.only_line(2)
+    # Nobody writes to it, so that whoever opened it would wait.
+    piped = await invoked(GATEWAY, "audit", "verify", str(tmp_path / "pipe"))
+    assert "it is read twice, so it must be a file, and cannot be a pipe" in piped.only_line(2)
     assert (foreign.status, "first line of an audit file" in foreign.stdout) == (1, True)

@@ -112,6 +112,41 @@ def test_a_cut_off_end_is_found_by_an_anchor_alone(folder: Path) -> None:
     assert "lines are missing" in finding.what
 
 
+async def test_an_end_that_was_cut_off_is_found_though_a_gateway_went_on_from_there(folder: Path) -> None:
+    def named() -> bytes:
+        end = verified(folder)
+        facts = {"event": "audit_anchor", "trail": end.trail, "sequence": end.end.sequence, "hash": end.end.hash}
+        return orjson.dumps(facts) + b"\n"
+
+    before = named()
+    _edit(files(folder)[-1], lambda lines: lines[:-2])
+    # It writes as many lines as were cut off, and names the last one.
+    async with opened(folder, key=next(iter(keys_of(folder)), None)):
+        pass
+    log = folder / "log"
+    log.write_bytes(before + named())
+
+    assert verified(folder).findings == []
+    finding, *_ = verified(folder, anchors_in(log)).findings
+    assert "the log names another hash for it" in finding.what
+
+
+def test_lines_of_a_log_that_only_look_like_anchors_are_skipped(folder: Path) -> None:
+    trail, log = verified(folder).trail, folder / "log"
+    anchor = {"event": "audit_anchor", "trail": trail, "sequence": 1, "hash": "other"}
+    likes = [
+        orjson.dumps(anchor | {"event": "rpc_failed", "correlation_id": "audit_anchor"}),
+        b'["audit_anchor"]',
+        b'"audit_anchor"' + b"[" * 100_000,
+        b'{"event":"audit_anchor","trail":[],"sequence":1,"hash":"other"}',
+        b'{"event":"audit_anchor","trail":"%b","sequence":"%b","hash":"other"}' % (trail.encode(), b"9" * 5_000),
+        b'{"event":"audit_anchor","trail":"\xff\x00","sequence":1,"hash":"other"}',
+    ]
+    log.write_bytes(b"\n".join(likes))
+
+    assert verified(folder, anchors_in(log)).findings == []
+
+
 def _write_anew(file: Path, old: bytes, new: bytes) -> None:
     """Write a trail that has no key with other content, as anybody can."""
     forged, link = list[bytes](), ORIGIN
