@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adapters.nats import NatsStorage
+from adapters.sqlite import back_up
 from gateway.notifications.copy import Copied, EventLogCopy
 from gateway.ports import Engine, Event, EventLog, Storage
 from gateway.settings import EventLogSettings
@@ -17,7 +18,19 @@ from sandbox.gateway import GatewayConfig, SharedStorage, write_policy
 from sandbox.nats import NatsServer
 from tests.conformance.storage_engines import NatsEngine, SqliteEngine, StorageEngine
 
-__all__ = ["ISSUERS", "Stage", "copied", "fill", "held", "left", "notifications"]
+__all__ = [
+    "ISSUERS",
+    "Stage",
+    "content_of",
+    "copied",
+    "fill",
+    "held",
+    "ignore",
+    "left",
+    "make_backup",
+    "notifications",
+    "upgrade",
+]
 
 ISSUERS = ("SANDBOX001", "SANDBOX002")
 
@@ -121,3 +134,23 @@ async def left(log: EventLog) -> dict[tuple[str, str], list[Event]]:
 async def copied(source: Storage, target: Storage, *, keep_from_ms: int | None = None) -> Copied:
     """Copy to the end."""
     return await EventLogCopy(source, target, keep_from_ms=keep_from_ms, report=lambda _: None).run()
+
+
+def ignore(_done: int, _total: int) -> None:
+    """Show no progress."""
+
+
+def make_backup(log: Path, file: Path, *, overwrites: bool = False) -> None:
+    """Back up a file, as ``log backup`` does."""
+    back_up(log, file, version="1", key_entry="none", overwrites=overwrites, report=ignore)
+
+
+def content_of(file: Path) -> bytes:
+    """Return a file's content; empty if there is none."""
+    return file.read_bytes() if file.exists() else b""
+
+
+def upgrade(file: Path) -> None:
+    """Let a log be of a newer version."""
+    with closing(sqlite3.connect(file)) as log:
+        log.execute("PRAGMA user_version = 8")

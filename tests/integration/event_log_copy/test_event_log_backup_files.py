@@ -16,13 +16,11 @@ from typing import Any
 
 import pytest
 
-from adapters.sqlite import EventLogOpenError, SqliteStorage, back_up, read_backup, restore, seal, verify_backup
-from adapters.sqlite.database import connect_writer, open_database
-from adapters.sqlite.events import Appender
+from adapters.sqlite import EventLogOpenError, SqliteStorage, read_backup, restore, seal, verify_backup
 from gateway.bootstrap import logging
-from gateway.ports import BackupDamagedError, BackupFailedError, BackupUnusableError, Engine
+from gateway.ports import BackupDamagedError, BackupUnusableError
 from tests.e2e.command import GATEWAY, invoked
-from tests.integration.event_log_copy.copy_stage import Stage, notifications
+from tests.integration.event_log_copy.copy_stage import Stage, content_of, ignore, make_backup, upgrade
 
 _BACK_UP_AS_NOBODY = """
 import os, sys
@@ -34,32 +32,10 @@ back_up(Path(sys.argv[1]), Path(sys.argv[2]), version="1", key_entry="none", ove
 """
 
 
-def _report(_done: int, _total: int) -> None:
-    """Show nothing."""
-
-
-def _back_up(log: Path, file: Path, *, overwrites: bool = False) -> None:
-    back_up(log, file, version="1", key_entry="none", overwrites=overwrites, report=_report)
-
-
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     # A command that runs in this process would change what later tests log.
     monkeypatch.setattr(logging, "configure", lambda _: None)
-
-
-@pytest.fixture
-def backup(stage: Stage) -> Path:
-    """A backup of the log at the stage, which has no more than that."""
-    file, database = stage.folder / "backup.db", open_database(stage.file)
-    with closing(database), closing(connect_writer(database)) as connection:
-        Appender(connection).append(notifications(50, seed=41))
-        _back_up(stage.file, file)
-    return file
-
-
-def _content(file: Path) -> bytes:
-    return file.read_bytes() if file.exists() else b""
 
 
 def _truncate(file: Path) -> None:
@@ -74,7 +50,7 @@ def _lengthen(file: Path) -> None:
 def _of(file: Path, **says: Any) -> None:
     made = read_backup(file)
     os.truncate(file, made.size_bytes)
-    seal.attach(file, replace(made, **says), _report)
+    seal.attach(file, replace(made, **says), ignore)
 
 
 def _with_trigger(file: Path) -> None:
@@ -82,7 +58,7 @@ def _with_trigger(file: Path) -> None:
     os.truncate(file, made.size_bytes)
     with closing(sqlite3.connect(file)) as log:
         log.execute("CREATE TRIGGER forget AFTER INSERT ON event BEGIN DELETE FROM event; END")
-    seal.attach(file, replace(made, size_bytes=file.stat().st_size), _report)
+    seal.attach(file, replace(made, size_bytes=file.stat().st_size), ignore)
 
 
 def _of_form(file: Path) -> None:
@@ -120,15 +96,15 @@ async def test_what_cannot_be_restored_is_refused_and_nothing_changes(
     stage: Stage, backup: Path, make: Callable[[Path], object], status: int, mistake: str
 ) -> None:
     make(backup)
-    before = _content(backup), _content(stage.file)
+    before = content_of(backup), content_of(stage.file)
 
     checked = await invoked(GATEWAY, "log", "check", backup)
     with pytest.raises((BackupUnusableError, BackupDamagedError)) as refused:
-        restore(backup, stage.file, keeps_epoch=False, report=_report)
+        restore(backup, stage.file, keeps_epoch=False, report=ignore)
 
     assert mistake in str(refused.value)
     assert str(refused.value) in checked.only_line(status)
-    assert (_content(backup), _content(stage.file)) == before
+    assert (content_of(backup), content_of(stage.file)) == before
     assert list(stage.folder.glob(".*")) == []
 
 
@@ -142,29 +118,29 @@ def test_whichever_bit_of_a_backup_has_flipped_it_is_found(backup: Path, seed: s
         flipped[place] ^= 1 << chance.randrange(8)
         backup.write_bytes(flipped)
         try:
-            verify_backup(backup, _report)
+            verify_backup(backup, ignore)
         except (BackupDamagedError, BackupUnusableError):
             continue
         unnoticed.append(place)
 
     assert unnoticed == []
     backup.write_bytes(intact)
-    assert verify_backup(backup, _report).events == 50
+    assert verify_backup(backup, ignore).events == 50
 
 
 async def test_a_gateway_does_not_open_a_backup(stage: Stage, backup: Path) -> None:
-    stage.file.write_bytes(_content(backup))
+    stage.file.write_bytes(content_of(backup))
 
     with pytest.raises(EventLogOpenError, match="it is a backup, which d1-gateway log restore puts in place"):
         await SqliteStorage.open(stage.file)
 
-    assert stage.file.read_bytes() == _content(backup)
+    assert stage.file.read_bytes() == content_of(backup)
 
 
 async def test_damage_that_a_backup_took_over_from_its_log_is_listed(stage: Stage, backup: Path) -> None:
     with closing(sqlite3.connect(stage.file, isolation_level=None)) as file:
         file.execute("UPDATE event SET payload = x'00' WHERE sequence = 3")
-    _back_up(stage.file, backup, overwrites=True)
+    make_backup(stage.file, backup, overwrites=True)
 
     done = await invoked(GATEWAY, "log", "check", backup)
 
@@ -179,21 +155,21 @@ def test_a_backup_replaces_nothing_unless_told_to_and_leaves_others_alone(stage:
 
     for target, mistake in ((backup, "exists: choose another name, or replace it with --force"), (link, "exists")):
         with pytest.raises(BackupUnusableError, match=mistake):
-            _back_up(stage.file, target)
+            make_backup(stage.file, target)
     with pytest.raises(BackupUnusableError, match="is a folder"):
-        _back_up(stage.file, folder, overwrites=True)
+        make_backup(stage.file, folder, overwrites=True)
     part.symlink_to(stage.file)
     with pytest.raises(BackupUnusableError, match=r"cannot be written: Too many levels of symbolic links"):
-        _back_up(stage.file, backup, overwrites=True)
+        make_backup(stage.file, backup, overwrites=True)
     with pytest.raises(BackupUnusableError, match="cannot be written: No such file or directory"):
-        _back_up(stage.file, stage.folder / "missing" / "backup.db")
+        make_backup(stage.file, stage.folder / "missing" / "backup.db")
     with pytest.raises(EventLogOpenError, match="does not exist"):
-        _back_up(stage.folder / "missing.db", stage.folder / "other.db")
+        make_backup(stage.folder / "missing.db", stage.folder / "other.db")
 
     assert backup.read_bytes() == before
     part.unlink()
-    _back_up(stage.file, backup, overwrites=True)
-    assert verify_backup(backup, _report).events == 50
+    make_backup(stage.file, backup, overwrites=True)
+    assert verify_backup(backup, ignore).events == 50
 
 
 def test_a_backup_never_replaces_an_event_log_a_key_or_a_device(stage: Stage, backup: Path) -> None:
@@ -205,12 +181,12 @@ def test_a_backup_never_replaces_an_event_log_a_key_or_a_device(stage: Stage, ba
     for target in (stage.file, key, pipe):
         before = target.lstat().st_ino, target.lstat().st_mtime_ns
         with pytest.raises(BackupUnusableError, match="is no backup, and --force replaces nothing else"):
-            _back_up(stage.file, target, overwrites=True)
+            make_backup(stage.file, target, overwrites=True)
         assert (target.lstat().st_ino, target.lstat().st_mtime_ns) == before
     _truncate(backup)
     for target in (backup, empty):
-        _back_up(stage.file, target, overwrites=True)
-        assert verify_backup(target, _report).events == 50
+        make_backup(stage.file, target, overwrites=True)
+        assert verify_backup(target, ignore).events == 50
 
 
 def test_a_backup_that_has_just_finished_is_not_emptied_by_the_next_one(
@@ -226,7 +202,7 @@ def test_a_backup_that_has_just_finished_is_not_emptied_by_the_next_one(
 
     monkeypatch.setattr(fcntl, "flock", finish_and_lock)
     with pytest.raises(BackupUnusableError, match="is in use"):
-        _back_up(stage.file, backup, overwrites=True)
+        make_backup(stage.file, backup, overwrites=True)
 
     assert backup.read_bytes() == made
 
@@ -270,70 +246,6 @@ def test_in_a_folder_that_cannot_be_written_no_backup_is_made(stage: Stage, back
             assert (mistake in done.stderr, target.exists()) == (True, not mistake), done.stderr
 
 
-async def test_while_another_program_reads_the_log_it_is_not_replaced(stage: Stage, backup: Path) -> None:
-    with closing(sqlite3.connect(stage.file, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM meta").fetchall()
-        before = stage.file.read_bytes()
-        with pytest.raises(BackupFailedError, match="nothing was changed: database is locked; another program reads"):
-            restore(backup, stage.file, keeps_epoch=False, report=_report)
-
-    assert stage.file.read_bytes() == before
-
-
-async def test_a_log_that_nobody_can_read_is_kept_aside_with_what_is_beside_it(stage: Stage, backup: Path) -> None:
-    stage.file.write_bytes(b"torn" * 4_000)
-    beside = stage.file.with_name(f"{stage.file.name}-wal")
-    beside.write_bytes(b"also torn")
-
-    done = restore(backup, stage.file, keeps_epoch=False, report=_report)
-
-    assert done.aside is not None
-    assert done.aside.read_bytes() == b"torn" * 4_000
-    assert done.aside.with_name(f"{done.aside.name}-wal").read_bytes() == b"also torn"
-    async with stage.opened(Engine.SQLITE) as storage:
-        assert (await storage.log.bounds()).last == 50
-        assert storage.log.log_id == done.log_id != done.backup.log_id
-
-
-async def test_what_is_left_of_a_log_without_its_file_is_not_copied_into_the_restored_one(
-    stage: Stage, backup: Path
-) -> None:
-    database, beside = open_database(stage.file), stage.file.with_name(f"{stage.file.name}-wal")
-    with closing(database), closing(connect_writer(database)) as connection:
-        Appender(connection).append(notifications(500, seed=42, first=50))
-        newest = beside.read_bytes()
-    stage.file.unlink()
-    beside.write_bytes(newest)
-
-    done = restore(backup, stage.file, keeps_epoch=False, report=_report)
-
-    assert done.aside is not None
-    assert done.aside.read_bytes() == newest
-    async with stage.opened(Engine.SQLITE) as storage:
-        assert (await storage.log.bounds()).last == 50
-
-
-async def test_a_log_is_restored_into_a_folder_that_is_there(stage: Stage, backup: Path) -> None:
-    missing = stage.folder / "missing"
-
-    with pytest.raises(BackupUnusableError, match=f"event_log.path: the folder {missing} does not exist"):
-        restore(backup, missing / "events.db", keeps_epoch=False, report=_report)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root could make a log that the gateway's user cannot open")
-async def test_root_restores_no_log_of_another_user(stage: Stage, backup: Path) -> None:
-    os.chown(stage.file, 65_534, 65_534)
-    before = _content(stage.file)
-
-    with pytest.raises(
-        BackupUnusableError, match="is of user 65534, who could not open a file of root's: run this as that user"
-    ):
-        restore(backup, stage.file, keeps_epoch=False, report=_report)
-
-    assert _content(stage.file) == before
-
-
 async def test_for_nats_a_backup_is_unpacked_where_files_can_be_written(
     stage: Stage, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,20 +261,15 @@ def _halve(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
-def _upgrade(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as log:
-        log.execute("PRAGMA user_version = 8")
-
-
 @pytest.mark.parametrize(
     ("make", "mistake"),
     [
         pytest.param(Path.unlink, "does not exist", id="missing"),
         pytest.param(lambda file: file.write_bytes(b"no" * 5_000), "file is not a database", id="foreign"),
         pytest.param(_halve, "database disk image is malformed", id="truncated"),
-        pytest.param(_upgrade, "(schema 8; this one knows schemas up to 7). Start that version again", id="newer"),
+        pytest.param(upgrade, "(schema 8; this one knows schemas up to 7). Start that version again", id="newer"),
         pytest.param(
-            lambda file: file.write_bytes(_content(file.with_name("backup.db"))), "it is a backup", id="backup"
+            lambda file: file.write_bytes(content_of(file.with_name("backup.db"))), "it is a backup", id="backup"
         ),
     ],
 )
@@ -370,26 +277,14 @@ async def test_a_log_that_is_none_is_refused_by_every_command_and_stays_as_it_is
     stage: Stage, backup: Path, make: Callable[[Path], object], mistake: str
 ) -> None:
     make(stage.file)
-    before, settings = _content(stage.file), stage.settings_file(with_nats=False)
+    before, settings = content_of(stage.file), stage.settings_file(with_nats=False)
 
     for words in ("backup other.db", "check", "stat", "trim --before 1d", "new-epoch", "skip 1"):
         done = await invoked(GATEWAY, "log", *words.split(), "--config", settings)
         assert mistake in done.only_line(2), words
-        assert _content(stage.file) == before
-    assert _content(Path("other.db")) == b""
+        assert content_of(stage.file) == before
+    assert content_of(Path("other.db")) == b""
     assert read_backup(backup).events == 50
-
-
-async def test_a_log_of_a_newer_version_is_kept_aside_by_a_restore(stage: Stage, backup: Path) -> None:
-    _upgrade(stage.file)
-
-    done = restore(backup, stage.file, keeps_epoch=False, report=_report)
-
-    assert done.aside is not None
-    with closing(sqlite3.connect(done.aside)) as kept:
-        assert kept.execute("PRAGMA user_version").fetchone() == (8,)
-    async with stage.opened(Engine.SQLITE) as storage:
-        assert (await storage.log.bounds()).last == 50
 
 
 _ON_A_SMALL_DISK = """
@@ -447,12 +342,12 @@ def test_a_backup_that_was_locked_too_late_is_not_emptied(
 
     def renamed_meanwhile(descriptor: int, operation: int) -> None:
         # The other one, which had it locked, gives its backup its name.
-        part.write_bytes(_content(backup))
+        part.write_bytes(content_of(backup))
         part.replace(backup)
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", renamed_meanwhile)
     with pytest.raises(BackupUnusableError, match="is in use: another backup is being made"):
-        _back_up(stage.file, backup, overwrites=True)
+        make_backup(stage.file, backup, overwrites=True)
 
-    assert verify_backup(backup, _report).events == 50
+    assert verify_backup(backup, ignore).events == 50
