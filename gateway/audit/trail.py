@@ -23,6 +23,9 @@ _MAX_BATCH: Final = 256
 MAX_TORN_BYTES: Final = 1_048_576
 """More than the lines of a batch have, and so more than a crash can tear."""
 _MAX_WAITING: Final = 10_000
+_GATHER_SECONDS: Final = 0.002
+"""How long lines gather after a batch of several. Each batch costs a sync and several hand-overs between two threads,
+which is most of what the trail costs while many callers are there. Who is alone does not wait."""
 _PATIENCE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
 _ANCHOR_SECONDS: Final = 60.0
@@ -84,6 +87,7 @@ class Trail:
         self._anchored = 0
         self._waiting: deque[Line] = deque()
         self._in_flight: _InFlight | None = None
+        self._is_ending = False
         self._settled = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -114,7 +118,7 @@ class Trail:
         self._waiting.append(line)
         if self._failure:
             line.on_disk.set_result(False)
-        elif len(self._waiting) == 1 and self._in_flight is None:
+        elif len(self._waiting) == 1 and self._in_flight is None and "gather" not in self._timers:
             # At the end of this iteration of the loop, so that the batch includes its other lines.
             self._loop.call_soon(self._send)
         return line
@@ -123,6 +127,7 @@ class Trail:
         """Write what waits, and a last line that says that the trail ended here on purpose."""
         if not self._failure:
             self.write(members({"time": now(), "kind": "closed"}), is_kept=False)
+        self._is_ending = True
         self._send()
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -202,8 +207,15 @@ class Trail:
         else:
             self._recover()
         if not self._failure:
-            self._send()
+            if len(sent.lines) > 1 and not self._is_ending:
+                self._later("gather", _GATHER_SECONDS, self._gathered)
+            else:
+                self._send()
         self._settled.set()
+
+    def _gathered(self) -> None:
+        del self._timers["gather"]
+        self._send()
 
     def _begin(self, path: Path, size: int, link: Link) -> None:
         self._file = _File(path, size)

@@ -196,6 +196,25 @@ async def test_a_line_that_is_submitted_last_is_on_disk_when_the_trail_is_closed
     assert lines(tmp_path)[-1]["kind"] == "closed"
 
 
+async def test_lines_gather_after_a_batch_of_several_until_the_trail_is_closed_and_who_is_alone_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trails, "_GATHER_SECONDS", 60.0)
+    async with opened(tmp_path) as trail:
+        async with asyncio.timeout(20):
+            for number in range(5):
+                assert await write(trail, [number]) == [True]
+            assert all(await write(trail, [5, 6]))
+        gathering = [submit(trail, number) for number in range(7, 1_000)]
+        await asyncio.sleep(0.1)
+        assert numbers(tmp_path) == [*range(7)]
+        assert not any(line.on_disk.done() for line in gathering)
+
+    assert all(line.on_disk.result() for line in gathering)
+    assert numbers(tmp_path) == [*range(1_000)]
+    assert lines(tmp_path)[-1]["kind"] == "closed"
+
+
 async def test_a_callers_refusals_are_counted_apart_and_told_when_there_are_many() -> None:
     omitted: list[tuple[str, int]] = []
     refusals = Refusals(lambda caller, count: omitted.append((caller, count)))
