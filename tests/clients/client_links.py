@@ -27,6 +27,10 @@ class Link:
         async with asyncio.TaskGroup() as tasks:
 
             async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                if not server.is_serving():
+                    # Accepted in the moment in which the link ends: nothing may begin any more.
+                    writer.transport.abort()
+                    return
                 await asyncio.gather(tasks.create_task(link._serve(reader, writer)), return_exceptions=True)
 
             server = await asyncio.start_server(serve, "127.0.0.1", 0)

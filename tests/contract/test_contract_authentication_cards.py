@@ -19,7 +19,13 @@ from tests.running import failure_of
 _PASSED = codes_pb2.TRANS_STATUS_AUTHENTICATED
 _FAILED = codes_pb2.TRANS_STATUS_NOT_AUTHENTICATED
 _SILENT = "63"
-_CHALLENGES = {"70": ("", _PASSED), "71": ("", _FAILED), "72 passed": ("pass", _PASSED), "72 failed": ("fail", _FAILED)}
+_CHALLENGES = {
+    "70": ("", _PASSED),
+    "71": ("", _FAILED),
+    "72 passed": ("pass", _PASSED),
+    "72 failed": ("fail", _FAILED),
+    "74 refused": ("fail", _FAILED),
+}
 """Each challenge: the cardholder's choice, if any, and the result."""
 _DECOUPLED = {"80": _PASSED, "81": _FAILED, "82": codes_pb2.TRANS_STATUS_UNAVAILABLE}
 _COMPLETIONS = {

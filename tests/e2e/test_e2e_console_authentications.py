@@ -80,6 +80,8 @@ async def test_a_cardholder_types_the_otp_from_the_sms_on_the_acss_page(
             # Those of other tests may wait for a decision, too.
             latest = other.page.locator("#authentications .authentication").first
             await latest.get_by_role("button", name="Fail", exact=True).click()
+            # A tab that closes takes along what it has not sent yet.
+            await expect(latest.locator(".state")).to_have_text("not authenticated")
         await expect(shown.locator(".state")).to_have_text("not authenticated")
         await frame.get_by_role("button", name="Confirm").click()
         await expect(frame.get_by_text("The challenge is over")).to_be_visible()
