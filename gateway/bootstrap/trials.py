@@ -103,7 +103,7 @@ async def _otlp(endpoint: str) -> Failure | None:
     if not tracing.can_export():
         return Failure("its exporter is not installed", "install d1-gateway[otel]")
     if not endpoint.startswith(("http://", "https://")):
-        return Failure("it is no http or https URL", "correct OTEL_EXPORTER_OTLP_ENDPOINT")
+        return Failure("it is not an http or https URL", "correct OTEL_EXPORTER_OTLP_ENDPOINT")
     setting = "OTEL_EXPORTER_OTLP_CERTIFICATE"
     try:
         tls = ssl.create_default_context(cafile=os.environ.get(setting)) if endpoint.startswith("https:") else None

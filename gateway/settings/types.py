@@ -93,7 +93,7 @@ def _private(path: Path) -> Path:
 
 
 def _url(form: str, words: str) -> AfterValidator:
-    """Return the check of a URL. A pattern of pydantic's would be quoted to whoever mistypes one."""
+    """Return the check of a URL. A pattern of pydantic's would be quoted in the message."""
     pattern = re.compile(form)
 
     def check(url: str) -> str:

@@ -208,7 +208,7 @@ async def test_a_jwks_url_and_an_otlp_endpoint_are_tried_where_they_are_set(
 
     for endpoint, shown, why in (
         ("http://user:secret@127.0.0.1:9/v1?key=secret", "http://127.0.0.1:9", "the connection was refused"),
-        ("collector:4318", "collector://", "it is no http or https URL"),
+        ("collector:4318", "collector://", "it is not an http or https URL"),
         ("https://collector.invalid", "https://collector.invalid", "OTEL_EXPORTER_OTLP_CERTIFICATE cannot be read"),
     ):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
