@@ -193,7 +193,7 @@ async def test_files_that_cannot_be_checked_are_named(tmp_path: Path) -> None:
     as_json = await invoked(GATEWAY, "audit", "verify", "--json", unnamable)
     assert json.loads(as_json.stdout)[0]["findings"][0]["file"] == str(unnamable)
     os.mkfifo(tmp_path / "pipe")
-    # Nobody writes to it, so that whoever opened it would wait.
+    # Nobody writes to it, so opening it would wait.
     piped = await invoked(GATEWAY, "audit", "verify", str(tmp_path / "pipe"))
     assert "it is read twice, so it must be a file, and cannot be a pipe" in piped.only_line(2)
     assert (foreign.status, "first line of an audit file" in foreign.stdout) == (1, True)
