@@ -123,6 +123,10 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             raise _not_found(issuer_id, request.subscription)
         return notification.DeleteSubscriptionResponse()
 
+    async def BackfillNotifications(self, request: notification.BackfillNotificationsRequest, context: Context) -> None:
+        """Fetch what the event log lacks of cards' operations."""
+        raise NotImplementedError
+
     def _describe(
         self, stored: StoredSubscription, bounds: LogBounds, watchers: Mapping[str, int]
     ) -> notification.Subscription:

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from issuer.common.v1 import error_pb2 as _error_pb2
 from issuer.consumer.v1 import operation_pb2 as _operation_pb2_1
 from issuer.threeds.v1 import operation_pb2 as _operation_pb2
 import builtins as _builtins
@@ -83,6 +84,7 @@ class Notification(_message.Message):
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     CONSUMER_ID_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
     THREE_DS_OPERATION_FIELD_NUMBER: _builtins.int
     CONSUMER_OPERATION_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
@@ -99,9 +101,13 @@ class Notification(_message.Message):
     """
     consumer_id: _builtins.str
     """Issuer's id of the consumer; empty if the notification is about a card whose holder D1 does not name."""
+    recovered: _builtins.bool
+    """Whether the gateway fetched the operation from D1's history, because no notification of it was in the event log.
+    `correlation_id` is then that of the fetch. False for what D1 notified.
+    """
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """Time at which the gateway received the notification."""
+        """Time at which the gateway received the notification, or fetched a recovered one."""
 
     @_builtins.property
     def three_ds_operation(self) -> _operation_pb2.ThreeDSOperation:
@@ -122,12 +128,13 @@ class Notification(_message.Message):
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         correlation_id: _builtins.str = ...,
         consumer_id: _builtins.str = ...,
+        recovered: _builtins.bool = ...,
         three_ds_operation: _operation_pb2.ThreeDSOperation | None = ...,
         consumer_operation: _operation_pb2_1.ConsumerOperation | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_operation", b"consumer_operation", "event", b"event", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "consumer_id", b"consumer_id", "consumer_operation", b"consumer_operation", "correlation_id", b"correlation_id", "cursor", b"cursor", "event", b"event", "issuer_id", b"issuer_id", "receive_time", b"receive_time", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "consumer_id", b"consumer_id", "consumer_operation", b"consumer_operation", "correlation_id", b"correlation_id", "cursor", b"cursor", "event", b"event", "issuer_id", b"issuer_id", "receive_time", b"receive_time", "recovered", b"recovered", "three_ds_operation", b"three_ds_operation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["three_ds_operation", "consumer_operation"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
@@ -146,6 +153,9 @@ class NotificationFilter(_message.Message):
     OPERATION_IDS_FIELD_NUMBER: _builtins.int
     THREE_DS_OPERATIONS_FIELD_NUMBER: _builtins.int
     CONSUMER_OPERATIONS_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
+    recovered: _builtins.bool
+    """True: recovered notifications only. False: none of them. Absent: both."""
     @_builtins.property
     def card_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Cards to match, by D1's card ids, at most 1000. A notification about a consumer does not match."""
@@ -178,12 +188,15 @@ class NotificationFilter(_message.Message):
         operation_ids: _abc.Iterable[_builtins.str] | None = ...,
         three_ds_operations: Global___ThreeDSOperationFilter | None = ...,
         consumer_operations: Global___ConsumerOperationFilter | None = ...,
+        recovered: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_operations", b"consumer_operations", "three_ds_operations", b"three_ds_operations"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_recovered", b"_recovered", "consumer_operations", b"consumer_operations", "recovered", b"recovered", "three_ds_operations", b"three_ds_operations"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_ids", b"card_ids", "consumer_ids", b"consumer_ids", "consumer_operations", b"consumer_operations", "operation_ids", b"operation_ids", "three_ds_operations", b"three_ds_operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_recovered", b"_recovered", "card_ids", b"card_ids", "consumer_ids", b"consumer_ids", "consumer_operations", b"consumer_operations", "operation_ids", b"operation_ids", "recovered", b"recovered", "three_ds_operations", b"three_ds_operations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__recovered: _TypeAlias = _typing.Literal["recovered"]  # noqa: Y015
+    _WhichOneofArgType__recovered: _TypeAlias = _typing.Literal["_recovered", b"_recovered"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recovered) -> _WhichOneofReturnType__recovered | None: ...
 
 Global___NotificationFilter: _TypeAlias = NotificationFilter  # noqa: Y015
 
@@ -678,3 +691,171 @@ class DeleteSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteSubscriptionResponse: _TypeAlias = DeleteSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class BackfillNotificationsRequest(_message.Message):
+    """Request to fetch what the event log lacks of the 3DS operations of cards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_ID_FIELD_NUMBER: _builtins.int
+    CARD_IDS_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    issuer_id: _builtins.str
+    """Issuer; a common field, see `issuer.common.v1.ErrorReason`."""
+    @_builtins.property
+    def card_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Cards to fetch, by D1's card ids, each once, 1 to 1000. Required."""
+
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """The operations that D1 processed at this time or later. Required. D1 keeps them for a year. Once retention has
+        removed notifications, those from before the oldest one in the event log are left out: the log may have had them.
+        """
+
+    def __init__(
+        self,
+        *,
+        issuer_id: _builtins.str = ...,
+        card_ids: _abc.Iterable[_builtins.str] | None = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_ids", b"card_ids", "issuer_id", b"issuer_id", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackfillNotificationsRequest: _TypeAlias = BackfillNotificationsRequest  # noqa: Y015
+
+@_typing.final
+class BackfillNotificationsResponse(_message.Message):
+    """What became of one card, or why there is no next one yet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def card(self) -> Global___CardBackfill:
+        """A card that is done."""
+
+    @_builtins.property
+    def pause(self) -> Global___BackfillPause:
+        """The start of a pause."""
+
+    def __init__(
+        self,
+        *,
+        card: Global___CardBackfill | None = ...,
+        pause: Global___BackfillPause | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "pause", b"pause", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card", b"card", "pause", b"pause", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_progress: _TypeAlias = _typing.Literal["card", "pause"]  # noqa: Y015
+    _WhichOneofArgType_progress: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_progress) -> _WhichOneofReturnType_progress | None: ...
+
+Global___BackfillNotificationsResponse: _TypeAlias = BackfillNotificationsResponse  # noqa: Y015
+
+@_typing.final
+class CardBackfill(_message.Message):
+    """What became of a card."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CARD_ID_FIELD_NUMBER: _builtins.int
+    OPERATION_COUNT_FIELD_NUMBER: _builtins.int
+    RECOVERED_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERING_COUNT_FIELD_NUMBER: _builtins.int
+    UNUSABLE_COUNT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    card_id: _builtins.str
+    """D1's card id."""
+    operation_count: _builtins.int
+    """Number of operations that D1 lists since `since_time`."""
+    recovered_count: _builtins.int
+    """Of these, those that were appended to the event log: it had no notification of them, or of another state only."""
+    differing_count: _builtins.int
+    """Of the recovered ones, those that the event log has in another state, too. Both states are kept."""
+    unusable_count: _builtins.int
+    """Of those that D1 lists, those without a usable id, which cannot be appended."""
+    @_builtins.property
+    def error(self) -> Global___CardBackfillError:
+        """Why D1's history of the card could not be read to its end; absent if it could. What could be read is appended."""
+
+    def __init__(
+        self,
+        *,
+        card_id: _builtins.str = ...,
+        operation_count: _builtins.int = ...,
+        recovered_count: _builtins.int = ...,
+        differing_count: _builtins.int = ...,
+        unusable_count: _builtins.int = ...,
+        error: Global___CardBackfillError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_id", b"card_id", "differing_count", b"differing_count", "error", b"error", "operation_count", b"operation_count", "recovered_count", b"recovered_count", "unusable_count", b"unusable_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CardBackfill: _TypeAlias = CardBackfill  # noqa: Y015
+
+@_typing.final
+class CardBackfillError(_message.Message):
+    """Why a card could not be done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DETAIL_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    message: _builtins.str
+    """The failure in words, for people."""
+    @_builtins.property
+    def detail(self) -> _error_pb2.ErrorDetail:
+        """The failure, as of an rpc that reads the card's history."""
+
+    def __init__(
+        self,
+        *,
+        detail: _error_pb2.ErrorDetail | None = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CardBackfillError: _TypeAlias = CardBackfillError  # noqa: Y015
+
+@_typing.final
+class BackfillPause(_message.Message):
+    """A pause, which the upstream asked for or which an outage causes. The same card is tried again after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    RESUME_TIME_FIELD_NUMBER: _builtins.int
+    reason: _error_pb2.ErrorReason.ValueType
+    """Reason for the pause."""
+    @_builtins.property
+    def resume_time(self) -> _timestamp_pb2.Timestamp:
+        """End of the pause, as it looks now."""
+
+    def __init__(
+        self,
+        *,
+        reason: _error_pb2.ErrorReason.ValueType = ...,
+        resume_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume_time", b"resume_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "resume_time", b"resume_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackfillPause: _TypeAlias = BackfillPause  # noqa: Y015

@@ -31,6 +31,13 @@ class NotificationServiceStub:
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
+
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
@@ -74,6 +81,11 @@ class NotificationServiceStub:
                 request_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionRequest.SerializeToString,
                 response_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.BackfillNotifications = channel.unary_stream(
+                '/issuer.notification.v1.NotificationService/BackfillNotifications',
+                request_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.BackfillNotificationsRequest.SerializeToString,
+                response_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.BackfillNotificationsResponse.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -81,6 +93,13 @@ class NotificationServiceServicer:
     order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
+
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -200,6 +219,26 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BackfillNotifications(self, request, context):
+        """Fetches the 3DS operations of cards from D1's history, and appends those to the event log that it lacks. Each is
+        marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
+        there twice. A state of an operation that differs from the notified one is appended as a further state.
+
+        Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
+        issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
+        pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
+        it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+
+        A backfill of consumer operations does not exist: D1 keeps no history of them.
+
+        Idempotent: a repeat appends nothing that is there.
+
+        - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; call another one for the cards without a message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -233,6 +272,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     request_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionRequest.FromString,
                     response_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionResponse.SerializeToString,
             ),
+            'BackfillNotifications': grpc.unary_stream_rpc_method_handler(
+                    servicer.BackfillNotifications,
+                    request_deserializer=issuer_dot_notification_dot_v1_dot_messages__pb2.BackfillNotificationsRequest.FromString,
+                    response_serializer=issuer_dot_notification_dot_v1_dot_messages__pb2.BackfillNotificationsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'issuer.notification.v1.NotificationService', rpc_method_handlers)
@@ -246,6 +290,13 @@ class NotificationService:
     order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
+
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -406,6 +457,33 @@ class NotificationService:
             '/issuer.notification.v1.NotificationService/DeleteSubscription',
             issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionRequest.SerializeToString,
             issuer_dot_notification_dot_v1_dot_messages__pb2.DeleteSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BackfillNotifications(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/issuer.notification.v1.NotificationService/BackfillNotifications',
+            issuer_dot_notification_dot_v1_dot_messages__pb2.BackfillNotificationsRequest.SerializeToString,
+            issuer_dot_notification_dot_v1_dot_messages__pb2.BackfillNotificationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,13 @@ class NotificationServiceStub:
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
+
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
@@ -130,6 +137,22 @@ class NotificationServiceStub:
     - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop the watcher first.
     """
+    BackfillNotifications: _grpc.UnaryStreamMultiCallable[_messages_pb2.BackfillNotificationsRequest, _messages_pb2.BackfillNotificationsResponse]
+    """Fetches the 3DS operations of cards from D1's history, and appends those to the event log that it lacks. Each is
+    marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
+    there twice. A state of an operation that differs from the notified one is appended as a further state.
+
+    Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
+    issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
+    pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
+    it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+
+    A backfill of consumer operations does not exist: D1 keeps no history of them.
+
+    Idempotent: a repeat appends nothing that is there.
+
+    - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; call another one for the cards without a message.
+    """
 
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
@@ -137,6 +160,13 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
+
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -233,12 +263,35 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
     - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop the watcher first.
     """
+    BackfillNotifications: _aio.UnaryStreamMultiCallable[_messages_pb2.BackfillNotificationsRequest, _messages_pb2.BackfillNotificationsResponse]  # type: ignore[assignment]
+    """Fetches the 3DS operations of cards from D1's history, and appends those to the event log that it lacks. Each is
+    marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
+    there twice. A state of an operation that differs from the notified one is appended as a further state.
+
+    Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
+    issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
+    pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
+    it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+
+    A backfill of consumer operations does not exist: D1 keeps no history of them.
+
+    Idempotent: a repeat appends nothing that is there.
+
+    - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; call another one for the cards without a message.
+    """
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Delivers D1's notifications. Each notification that the gateway acknowledged to D1 is in the event log once, in the
     order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
+
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -368,6 +421,28 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         - NOT_FOUND (SUBSCRIPTION_NOT_FOUND): no subscription of that name.
         - FAILED_PRECONDITION (SUBSCRIPTION_IN_USE): it has a watcher; stop the watcher first.
+        """
+
+    @_abc_1.abstractmethod
+    def BackfillNotifications(
+        self,
+        request: _messages_pb2.BackfillNotificationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_messages_pb2.BackfillNotificationsResponse], _abc.AsyncIterator[_messages_pb2.BackfillNotificationsResponse]]:
+        """Fetches the 3DS operations of cards from D1's history, and appends those to the event log that it lacks. Each is
+        marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
+        there twice. A state of an operation that differs from the notified one is appended as a further state.
+
+        Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
+        issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
+        pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
+        it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+
+        A backfill of consumer operations does not exist: D1 keeps no history of them.
+
+        Idempotent: a repeat appends nothing that is there.
+
+        - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; call another one for the cards without a message.
         """
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

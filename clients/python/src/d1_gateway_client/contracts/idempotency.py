@@ -7,6 +7,7 @@ IDEMPOTENT = frozenset(
         "/issuer.card.v1.CardService/RegisterCard",
         "/issuer.consumer.v1.ConsumerService/CompleteAuthentication",
         "/issuer.consumer.v1.ConsumerService/RegisterConsumer",
+        "/issuer.notification.v1.NotificationService/BackfillNotifications",
         "/issuer.notification.v1.NotificationService/CommitCursor",
         "/issuer.notification.v1.NotificationService/GetSubscription",
         "/issuer.notification.v1.NotificationService/ListSubscriptions",

@@ -4,6 +4,11 @@
 # This file has been @generated
 
 __all__ = (
+    "BackfillNotificationsRequest",
+    "BackfillNotificationsResponse",
+    "BackfillPause",
+    "CardBackfill",
+    "CardBackfillError",
     "CommitCursorRequest",
     "CommitCursorResponse",
     "ConsumerOperationFilter",
@@ -118,6 +123,145 @@ class WatcherRole(betterproto2.Enum):
             "WATCHER_ROLE_ACTIVE": 1,
             "WATCHER_ROLE_STANDBY": 2,
         }
+
+
+@dataclass(eq=False, repr=False)
+class BackfillNotificationsRequest(betterproto2.Message):
+    """
+    Request to fetch what the event log lacks of the 3DS operations of cards.
+    """
+
+    issuer_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Issuer; a common field, see `issuer.common.v1.ErrorReason`.
+    """
+
+    card_ids: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Cards to fetch, by D1's card ids, each once, 1 to 1000. Required.
+    """
+
+    since_time: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    The operations that D1 processed at this time or later. Required. D1 keeps them for a year. Once retention has
+    removed notifications, those from before the oldest one in the event log are left out: the log may have had them.
+    """
+
+
+default_message_pool.register_message(
+    "issuer.notification.v1", "BackfillNotificationsRequest", BackfillNotificationsRequest
+)
+
+
+@dataclass(eq=False, repr=False)
+class BackfillNotificationsResponse(betterproto2.Message):
+    """
+    What became of one card, or why there is no next one yet.
+
+    Oneofs:
+        - progress: One of these.
+    """
+
+    card: "CardBackfill | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="progress")
+    """
+    A card that is done.
+    """
+
+    pause: "BackfillPause | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True, group="progress")
+    """
+    The start of a pause.
+    """
+
+
+default_message_pool.register_message(
+    "issuer.notification.v1", "BackfillNotificationsResponse", BackfillNotificationsResponse
+)
+
+
+@dataclass(eq=False, repr=False)
+class BackfillPause(betterproto2.Message):
+    """
+    A pause, which the upstream asked for or which an outage causes. The same card is tried again after it.
+    """
+
+    reason: "__common__v1__.ErrorReason" = betterproto2.field(
+        1, betterproto2.TYPE_ENUM, default_factory=lambda: __common__v1__.ErrorReason(0)
+    )
+    """
+    Reason for the pause.
+    """
+
+    resume_time: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    End of the pause, as it looks now.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "BackfillPause", BackfillPause)
+
+
+@dataclass(eq=False, repr=False)
+class CardBackfill(betterproto2.Message):
+    """
+    What became of a card.
+    """
+
+    card_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    D1's card id.
+    """
+
+    operation_count: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+    """
+    Number of operations that D1 lists since `since_time`.
+    """
+
+    recovered_count: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+    """
+    Of these, those that were appended to the event log: it had no notification of them, or of another state only.
+    """
+
+    differing_count: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+    """
+    Of the recovered ones, those that the event log has in another state, too. Both states are kept.
+    """
+
+    unusable_count: "int" = betterproto2.field(5, betterproto2.TYPE_UINT32)
+    """
+    Of those that D1 lists, those without a usable id, which cannot be appended.
+    """
+
+    error: "CardBackfillError | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Why D1's history of the card could not be read to its end; absent if it could. What could be read is appended.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "CardBackfill", CardBackfill)
+
+
+@dataclass(eq=False, repr=False)
+class CardBackfillError(betterproto2.Message):
+    """
+    Why a card could not be done.
+    """
+
+    detail: "__common__v1__.ErrorDetail | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    The failure, as of an rpc that reads the card's history.
+    """
+
+    message: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The failure in words, for people.
+    """
+
+
+default_message_pool.register_message("issuer.notification.v1", "CardBackfillError", CardBackfillError)
 
 
 @dataclass(eq=False, repr=False)
@@ -333,7 +477,7 @@ class Notification(betterproto2.Message):
         4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    Time at which the gateway received the notification.
+    Time at which the gateway received the notification, or fetched a recovered one.
     """
 
     correlation_id: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
@@ -345,6 +489,12 @@ class Notification(betterproto2.Message):
     consumer_id: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
     """
     Issuer's id of the consumer; empty if the notification is about a card whose holder D1 does not name.
+    """
+
+    recovered: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    Whether the gateway fetched the operation from D1's history, because no notification of it was in the event log.
+    `correlation_id` is then that of the fetch. False for what D1 notified.
     """
 
     three_ds_operation: "__threeds__v1__.ThreeDsOperation | None" = betterproto2.field(
@@ -401,6 +551,11 @@ class NotificationFilter(betterproto2.Message):
     )
     """
     The consumer operations to receive, likewise.
+    """
+
+    recovered: "bool | None" = betterproto2.field(6, betterproto2.TYPE_BOOL, optional=True)
+    """
+    True: recovered notifications only. False: none of them. Absent: both.
     """
 
 
@@ -635,6 +790,13 @@ class NotificationServiceSyncStub:
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
 
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
+
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
     - UNAVAILABLE (EVENT_LOG_UNAVAILABLE): retry after the delay in `google.rpc.RetryInfo`.
@@ -780,6 +942,32 @@ class NotificationServiceSyncStub:
             DeleteSubscriptionResponse.FromString,
         )(message)
 
+    def backfill_notifications(
+        self, message: "BackfillNotificationsRequest"
+    ) -> "Iterator[BackfillNotificationsResponse]":
+        """
+        Fetches the 3DS operations of cards from D1's history, and appends those to the event log that it lacks. Each is
+        marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
+        there twice. A state of an operation that differs from the notified one is appended as a further state.
+
+        Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
+        issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
+        pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
+        it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+
+        A backfill of consumer operations does not exist: D1 keeps no history of them.
+
+        Idempotent: a repeat appends nothing that is there.
+
+        - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; call another one for the cards without a message.
+        """
+
+        yield from self._channel.unary_stream(
+            "/issuer.notification.v1.NotificationService/BackfillNotifications",
+            BackfillNotificationsRequest.SerializeToString,
+            BackfillNotificationsResponse.FromString,
+        )(message)
+
 
 class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     """
@@ -787,6 +975,13 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
     order of arrival, until retention removes it. D1's repeats of it are not: they name the same operation of the same
     card or consumer, with the same type and status. A later status of the operation is a notification of its own, so an
     `operation_id` may come more than once. A watcher reads the log behind a cursor, and can resume where it was.
+
+    What D1 could not deliver, the gateway fetches from D1's history of 3DS operations: by itself after outages and
+    refusals, as configured, or on demand with BackfillNotifications. Such notifications are `recovered`. They are in the
+    event log once like all others, at the time of the fetch and so after what arrived meanwhile; those of a card that are
+    fetched together are in the order in which D1 processed them. So the order of the log is the order of arrival at the
+    gateway. It is the order of events at D1 only among notifications that are not recovered, as far as D1 posts them so;
+    `ThreeDSOperation.start_time` has D1's own time.
 
     `issuer.common.v1.ErrorReason` describes what all rpcs have in common: errors, calls, repeats, common fields. Every
     rpc here can also fail with:
@@ -991,7 +1186,43 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def backfill_notifications(
+        self,
+        message: "BackfillNotificationsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[BackfillNotificationsResponse]":
+        """
+        Fetches the 3DS operations of cards from D1's history, and appends those to the event log that it lacks. Each is
+        marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
+        there twice. A state of an operation that differs from the notified one is appended as a further state.
+
+        Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
+        issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
+        pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
+        it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+
+        A backfill of consumer operations does not exist: D1 keeps no history of them.
+
+        Idempotent: a repeat appends nothing that is there.
+
+        - UNAVAILABLE (SERVER_DRAINING): the gateway shuts down; call another one for the cards without a message.
+        """
+
+        async for response in self._unary_stream(
+            "/issuer.notification.v1.NotificationService/BackfillNotifications",
+            message,
+            BackfillNotificationsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
 
 from ....google import protobuf as ___google__protobuf__
+from ...common import v1 as __common__v1__
 from ...consumer import v1 as __consumer__v1__
 from ...threeds import v1 as __threeds__v1__
