@@ -15,16 +15,15 @@ from adapters.d1.assumptions import Assumption
 from adapters.d1.callbacks import schema as d1
 from adapters.d1.callbacks.fields import CARD_ID, CONSUMER_ID, OPERATION_ID, FieldError, Fields
 from adapters.d1.callbacks.misfits import Misfits
-from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation, state_text
+from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation
 from adapters.d1.callbacks.request import id_in_path, issuer_in_path
 from gateway.edge.request_body import read_json
 from gateway.edge.responses import empty_response
 from gateway.logging import correlation
+from gateway.notifications.events import event_of
 from gateway.ports import Appendable, Event, EventKind
 from gateway.ports.meter import UpstreamMeter
-from issuer.consumer.v1.operation_pb2 import ConsumerOperation
 from issuer.notification.v1.messages_pb2 import Notification
-from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
 
 __all__ = ["ASSUMPTIONS", "Notifications"]
 
@@ -126,24 +125,10 @@ def _operations(body: dict[str, Any]) -> Iterator[tuple[str, Fields]]:
 
 def _event(kind: _Kind, issuer_id: str, subject_id: str, received_ns: int, fields: Fields) -> Event:
     notification = Notification(issuer_id=issuer_id, correlation_id=correlation.current())
-    # Equivalent to FromNanoseconds, at a third of its cost.
-    notification.receive_time.seconds, notification.receive_time.nanos = divmod(received_ns, 1_000_000_000)
-    operation: ThreeDSOperation | ConsumerOperation
     if kind.kind == EventKind.THREE_DS_OPERATION:
         parse_operation(fields, operation := notification.three_ds_operation)
         notification.card_id, notification.consumer_id = subject_id, operation.consumer_id
     else:
-        parse_consumer_operation(fields, operation := notification.consumer_operation)
+        parse_consumer_operation(fields, notification.consumer_operation)
         notification.consumer_id = subject_id
-    return Event(
-        issuer_id=issuer_id,
-        kind=kind.kind,
-        subject_id=subject_id,
-        operation_id=operation.operation_id,
-        consumer_id=notification.consumer_id,
-        operation_type=operation.type,
-        status=operation.status,
-        receive_time_ms=received_ns // 1_000_000,
-        payload=notification.SerializeToString(),
-        state=state_text(operation),
-    )
+    return event_of(notification, received_ns)

@@ -6,10 +6,8 @@ what got a 400.
 """
 
 from collections.abc import Iterable
-from hashlib import sha256
 from typing import Final, TypeVar
 
-import orjson
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from adapters.d1.assumptions import Assumption
@@ -18,7 +16,7 @@ from adapters.d1.callbacks.fields import CONSUMER_ID, OPERATION_ID, Fields, pars
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.threeds.v1 import operation_pb2 as threeds
 
-__all__ = ["ASSUMPTIONS", "parse_consumer_operation", "parse_operation", "state_text"]
+__all__ = ["ASSUMPTIONS", "parse_consumer_operation", "parse_operation"]
 
 ASSUMPTIONS: Final = (
     Assumption(
@@ -118,19 +116,6 @@ def _parse_consumer_details(fields: Fields, details: consumer.ConsumerOperationD
     details.app_instance_id = fields.fitting_text(names.APP_INSTANCE_ID, max_length=_MAX_WORD_LENGTH)
     if fields:
         fields.rest_into(details.unrecognized)
-
-
-def state_text(operation: threeds.ThreeDSOperation | consumer.ConsumerOperation) -> str:
-    """Return what tells the operation's state from others.
-
-    Nothing if type and status are known, else D1's texts of both. Where one has no text, the state cannot be told, and
-    only the same content is the same: a digest of it.
-    """
-    if operation.type and operation.status:
-        return ""
-    if operation.type_text and operation.status_text:
-        return orjson.dumps([operation.type_text, operation.status_text]).decode()
-    return sha256(operation.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _put_time(time: Timestamp, text: str) -> None:

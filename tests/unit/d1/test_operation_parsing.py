@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.d1.callbacks.fields import Fields
-from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation, state_text
+from adapters.d1.callbacks.operations import parse_consumer_operation, parse_operation
 from gateway.formats.json_input import MAX_LEVELS
 from gateway.notifications import batch_encoding
+from gateway.notifications.events import state_text
 from gateway.ports import Event, EventKind
 from issuer.consumer.v1 import operation_pb2 as consumer
 from issuer.notification.v1 import messages_pb2 as notification
