@@ -17,6 +17,7 @@ class AdmissionQueue:
         self._slots = asyncio.Semaphore(max_connections)
         self._max_waiting_requests = max_waiting_requests
         self._waiting = 0
+        self._has_free_slot = asyncio.Event()
 
     @property
     def waiting_count(self) -> int:
@@ -46,6 +47,23 @@ class AdmissionQueue:
         finally:
             self._waiting -= 1
 
+    async def enter_last(self, deadline: float) -> None:
+        """Acquire a slot that nobody else waits for, not even those who come later.
+
+        Args:
+            deadline: When to give up, in seconds of the event loop's clock.
+
+        Raises:
+            TimeoutError: There was no such slot in time.
+        """
+        async with asyncio.timeout_at(deadline):
+            while self._slots.locked():
+                self._has_free_slot.clear()
+                await self._has_free_slot.wait()
+            await self._slots.acquire()
+
     def leave(self) -> None:
         """Release a slot."""
         self._slots.release()
+        if not self._slots.locked():
+            self._has_free_slot.set()

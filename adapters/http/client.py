@@ -119,12 +119,22 @@ class HttpExchange:
         return self._loop.time() + seconds
 
     def retried(
-        self, attempt: Callable[[], Awaitable[_T]], *, method: str, endpoint: str, deadline: float, idempotent: bool
+        self,
+        attempt: Callable[[], Awaitable[_T]],
+        *,
+        method: str,
+        endpoint: str,
+        deadline: float,
+        idempotent: bool,
+        is_background: bool = False,
     ) -> Awaitable[_T]:
-        """Make a call with `send`, and retry it where that is safe and can help: see `adapters.http.retry.retried`."""
+        """Make a call with `send`, and retry it where that is safe and can help: see `adapters.http.retry.retried`.
+
+        A call in the background is not retried.
+        """
         return retried(
             attempt,
-            max_attempts=self._settings.max_attempts,
+            max_attempts=1 if is_background else self._settings.max_attempts,
             deadline=deadline,
             idempotent=idempotent,
             on_retry=lambda: self._meter.retried(self._upstream.name, f"{method} {endpoint}"),
@@ -139,6 +149,7 @@ class HttpExchange:
         headers: Mapping[str, str],
         body: bytes | None,
         deadline: float,
+        is_background: bool = False,
     ) -> UpstreamResponse:
         """Send a request and read its response, whatever its status.
 
@@ -151,6 +162,7 @@ class HttpExchange:
             headers: Headers beyond those of every request.
             body: Body to send; None for no body.
             deadline: When to give up, in seconds of the event loop's clock.
+            is_background: Whether all other requests go first.
 
         Raises:
             GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, TOO_MANY_REQUESTS (nothing was sent),
@@ -158,7 +170,7 @@ class HttpExchange:
         """
         # Checked before queueing too, so that no request queues for an upstream that is known to be down.
         self.expect_closed_circuit()
-        await self._enter(deadline)
+        await self._enter(deadline, is_background=is_background)
         try:
             self.expect_closed_circuit()
             started = self._loop.time()
@@ -188,10 +200,10 @@ class HttpExchange:
         for issuer_id in self._issuer_ids or ("",):
             self._meter.circuit(self._upstream.name, state, issuer_id)
 
-    async def _enter(self, deadline: float) -> None:
+    async def _enter(self, deadline: float, *, is_background: bool) -> None:
         error: GatewayError
         try:
-            await self._queue.enter(deadline)
+            await (self._queue.enter_last(deadline) if is_background else self._queue.enter(deadline))
         except QueueFullError:
             error = self._upstream.queue_full()
         except TimeoutError:

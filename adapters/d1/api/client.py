@@ -126,7 +126,13 @@ class D1Client:
 
         async def attempt() -> UpstreamResponse:
             response = await http.send(
-                endpoint.method, path, endpoint=endpoint.template, headers=headers, body=content, deadline=deadline
+                endpoint.method,
+                path,
+                endpoint=endpoint.template,
+                headers=headers,
+                body=content,
+                deadline=deadline,
+                is_background=call.is_background,
             )
             if response.status != HTTPStatus.UNAUTHORIZED:
                 self._tokens.accepted(call.issuer_id, token)
@@ -139,6 +145,7 @@ class D1Client:
             endpoint=endpoint.template,
             deadline=deadline,
             idempotent=endpoint.idempotent,
+            is_background=call.is_background,
         )
 
     async def _token(self, call: Call, deadline: float) -> str:

@@ -83,3 +83,47 @@ def test_whoever_leaves_the_queue_makes_room_in_it() -> None:
             await queue.enter(_soon(1))
 
     in_virtual_time(story())
+
+
+def test_a_call_in_the_background_gets_a_place_when_nobody_else_waits_whoever_came_first() -> None:
+    async def story() -> list[str]:
+        queue, served = AdmissionQueue(2, 100), []
+
+        async def visit(name: str, *, is_last: bool = False) -> None:
+            await (queue.enter_last(_soon(60)) if is_last else queue.enter(_soon(60)))
+            served.append(name)
+            await asyncio.sleep(1)
+            queue.leave()
+
+        async def visits() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                for name in ("first", "second", "background", "third", "fourth", "another background"):
+                    tasks.create_task(visit(name, is_last="background" in name))
+                    await asyncio.sleep(0)
+                # While those of before are served, and those in the background wait.
+                await asyncio.sleep(1.5)
+                tasks.create_task(visit("fifth"))
+
+        await visits()
+        return served
+
+    served = in_virtual_time(story())
+    assert served[:4] == ["first", "second", "third", "fourth"]
+    assert sorted(served[4:]) == ["another background", "background", "fifth"]
+    assert served[4] == "fifth"
+
+
+def test_a_call_in_the_background_waits_no_longer_than_its_deadline_and_fills_no_queue() -> None:
+    async def story() -> None:
+        queue = AdmissionQueue(1, 1)
+        await queue.enter(_soon(1))
+        waiting = [asyncio.create_task(queue.enter_last(_soon(2))) for _ in range(3)]
+        await asyncio.sleep(1)
+        assert queue.waiting_count == 0
+        live = asyncio.create_task(queue.enter(_soon(5)))
+        await asyncio.sleep(2)
+        assert [type(each.exception()) for each in waiting] == [TimeoutError] * 3
+        queue.leave()
+        await live
+
+    in_virtual_time(story())
