@@ -1,0 +1,1 @@
+"""Backfill: fetches from the card platform's history what its notifications did not bring."""

@@ -1,0 +1,195 @@
+"""Fetches what the event log lacks of a card's operations.
+
+The event log itself tells what it lacks: what it holds is not stored again, whoever appends it. So a notification that
+arrives at the same moment does no harm, and neither does another backfill after a crash.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple, TypeVar
+
+from gateway.backfill.budget import Budget, Pause
+from gateway.backfill.history import OnPause, Retries, read_history
+from gateway.errors import GatewayError
+from gateway.logging import correlation
+from gateway.notifications.events import event_of
+from gateway.ports import Call, Event, EventDamagedError, EventIdentity, EventKind, EventLog, OperationHistory, Scope
+from issuer.notification.v1.messages_pb2 import Notification
+from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
+
+__all__ = ["Backfill", "CardResult"]
+
+_T = TypeVar("_T")
+
+_APPEND_SIZE: Final = 100
+"""Events that are appended together: few enough not to delay live notifications."""
+_READ_SIZE: Final = 1000
+_CLOCKS_MS: Final = 5 * 60_000
+"""How far the platform's clock may be ahead of the gateway's."""
+
+
+class CardResult(NamedTuple):
+    """What became of a card. See ``issuer.notification.v1.CardBackfill``."""
+
+    operation_count: int
+    recovered_count: int
+    differing_count: int
+    unusable_count: int
+    error: GatewayError | None = None
+    """Why older operations may be missing; None if all were fetched."""
+
+
+def _ignore(_: Pause) -> None:
+    """Do nothing about a pause."""
+
+
+def _uncounted(_: CardResult) -> None:
+    """Do nothing about a card."""
+
+
+class Backfill:
+    """The backfills of a gateway; those of an issuer share its budget."""
+
+    def __init__(
+        self,
+        history: OperationHistory,
+        log: EventLog,
+        *,
+        calls_per_second: float,
+        retention_seconds: float,
+        on_card: Callable[[CardResult], None] = _uncounted,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Fetch from a platform's history into an event log.
+
+        Args:
+            history: The platform's history.
+            log: The event log.
+            calls_per_second: The calls for each issuer.
+            retention_seconds: How long the event log keeps notifications.
+            on_card: Called with the result of each card.
+            now_ns: The wall clock, in nanoseconds since 1970 (UTC).
+        """
+        self._history = history
+        self._log = log
+        self._calls_per_second = calls_per_second
+        self._retention_ms = round(retention_seconds * 1000)
+        self._on_card = on_card
+        self._now_ns = now_ns
+        self._budgets: dict[str, Budget] = {}
+
+    def budget(self, issuer_id: str) -> Budget:
+        """Return the budget of an issuer."""
+        return self._budgets.setdefault(issuer_id, Budget(self._calls_per_second))
+
+    async def card(self, issuer_id: str, card_id: str, since_ms: int, on_pause: OnPause = _ignore) -> CardResult:
+        """Append what the event log lacks of a card's operations, in the order in which they happened.
+
+        While the platform or the event log is unavailable, it waits. What concerns this card only is in the result.
+
+        Args:
+            issuer_id: The card's issuer.
+            card_id: The card.
+            since_ms: The first operation's time, in milliseconds since 1970 (UTC).
+            on_pause: Called as a pause begins.
+        """
+        call = Call(issuer_id, correlation.current() or correlation.new(), is_background=True)
+        work = _CardWork(self._log, self.budget(issuer_id), on_pause, self._now_ns)
+        result = await work.run(self._history, card_id, since_ms, call, self._retention_ms)
+        self._on_card(result)
+        return result
+
+
+class _CardWork:
+    """The work on one card."""
+
+    def __init__(self, log: EventLog, budget: Budget, on_pause: OnPause, now_ns: Callable[[], int]) -> None:
+        self._log = log
+        self._budget = budget
+        self._retries = Retries(budget, on_pause)
+        self._now_ns = now_ns
+
+    async def run(
+        self, history: OperationHistory, card_id: str, since_ms: int, call: Call, retention_ms: int
+    ) -> CardResult:
+        try:
+            horizon_ms = await self._patiently(lambda: self._horizon_ms(retention_ms))
+        except GatewayError as error:
+            return CardResult(0, 0, 0, 0, error)
+        found = await read_history(history, card_id, max(since_ms, horizon_ms), call, self._budget, self._retries)
+        # Oldest first.
+        events = [self._event(call, card_id, operation) for operation in reversed(found.operations)]
+        recovered: list[Event] = []
+        differing_count, failure = 0, found.error
+        try:
+            for start in range(0, len(events), _APPEND_SIZE):
+                recovered += await self._append(events[start : start + _APPEND_SIZE])
+            if recovered:
+                differing_count = await self._patiently(lambda: self._count_differing(recovered))
+        except GatewayError as error:
+            failure = error
+        count = len(events) + found.unusable_count
+        return CardResult(count, len(recovered), differing_count, found.unusable_count, failure)
+
+    async def _append(self, events: Sequence[Event]) -> list[Event]:
+        """Append events, and return those that are new."""
+        are_new = await self._patiently(lambda: self._log.append_in_order(events))
+        return [event for event, is_new in zip(events, are_new, strict=True) if is_new]
+
+    def _event(self, call: Call, card_id: str, operation: ThreeDSOperation) -> Event:
+        notification = Notification(
+            issuer_id=call.issuer_id,
+            card_id=card_id,
+            correlation_id=call.correlation_id,
+            consumer_id=operation.consumer_id,
+            recovered=True,
+            three_ds_operation=operation,
+        )
+        return event_of(notification, self._now_ns())
+
+    async def _horizon_ms(self, retention_ms: int) -> int:
+        """Return the time from which the event log has had nothing that it no longer has.
+
+        What retention has removed was received before everything that is left, and happened before it was received.
+        """
+        after = (await self._log.bounds()).trimmed_through
+        while after:
+            try:
+                read = await self._log.read(after, 1)
+            except EventDamagedError as error:
+                after = error.sequence
+                continue
+            if read.events:
+                return read.events[0].event.receive_time_ms + _CLOCKS_MS
+            return self._now_ns() // 1_000_000 - retention_ms
+        return 0
+
+    async def _count_differing(self, recovered: Sequence[Event]) -> int:
+        """Return how many of them the event log has in another state, too."""
+        states: dict[str, set[EventIdentity]] = {event.operation_id: set() for event in recovered}
+        scope = Scope(recovered[0].issuer_id, EventKind.THREE_DS_OPERATION, recovered[0].subject_id)
+        after = (await self._log.bounds()).trimmed_through
+        while True:
+            try:
+                read = await self._log.read(after, _READ_SIZE, scope)
+            except EventDamagedError as error:
+                after = error.sequence
+                continue
+            for _, event in read.events:
+                if (event.issuer_id, event.kind, event.subject_id) == (scope.issuer_id, scope.kind, scope.subject_id):
+                    states.get(event.operation_id, set()).add(event.identity)
+            if not read.events:
+                return sum(len(states[event.operation_id] - {event.identity}) > 0 for event in recovered)
+            after = read.through
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        while True:
+            try:
+                result = await attempt()
+            except GatewayError as error:
+                if not self._retries.may_retry(error):
+                    raise
+                await self._budget.take()
+            else:
+                self._retries.succeeded()
+                return result
