@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.cli.output import FAILED, failed, say
+from gateway.cli.output import FAILED, UNUSABLE, failed, say
 from gateway.settings import SettingsError
 from gateway.tls import key_generation, keys
 from gateway.tls.key_generation import (
@@ -227,7 +227,7 @@ def _failures_in_one_line() -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise failed(FAILED, f"{error.filename} exists already; no file is overwritten") from error
+        raise failed(UNUSABLE, f"{error.filename} exists already; no file is overwritten") from error
     except OSError as error:
         raise failed(FAILED, f"{error.filename or 'writing'}: {error.strerror}") from error
     except (KeyGenerationError, SettingsError) as error:

@@ -128,14 +128,14 @@ async def test_what_is_there_is_never_overwritten(folder: Path, command: tuple[s
 
     again = await _keys(*command, "--folder", folder)
 
-    assert "exists already" in again.only_line(1)
+    assert "exists already" in again.only_line(2)
     assert _contents(folder) == before
 
 
 async def test_a_public_key_that_is_there_stops_the_private_one_too(folder: Path) -> None:
     (folder / "assertion-public.jwk.json").touch()
 
-    assert "assertion-public.jwk.json" in (await _keys("assertion", "--folder", folder)).only_line(1)
+    assert "assertion-public.jwk.json" in (await _keys("assertion", "--folder", folder)).only_line(2)
     assert _names(folder) == ["assertion-public.jwk.json"]
 
 
