@@ -5,6 +5,7 @@ table ``[d1]``. The environment takes precedence. Unknown settings are rejected.
 """
 
 from gateway.settings.audit import AuditSettings, read_audit_key
+from gateway.settings.backfill import BackfillSettings
 from gateway.settings.callbacks import (
     CallbackPolicySettings,
     CallbackReadSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "AggregatorSettings",
     "AssertionKeySettings",
     "AuditSettings",
+    "BackfillSettings",
     "CallbackPolicySettings",
     "CallbackReadSettings",
     "CallbackSettings",

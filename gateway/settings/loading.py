@@ -18,6 +18,7 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 
 from gateway.formats.toml_input import read_toml
 from gateway.settings.audit import AuditSettings
+from gateway.settings.backfill import BackfillSettings
 from gateway.settings.callbacks import CallbackSettings
 from gateway.settings.listeners import AccessSettings, AdminSettings, EdgeSettings, GrpcSettings
 from gateway.settings.logging import LoggingSettings
@@ -76,6 +77,8 @@ class Settings(BaseSettings):
     """The event log: where notifications are kept, and for how long."""
     nats: NatsSettings | None = None
     """NATS with JetStream: the shared storage of several gateways. Unset: one gateway with a SQLite file."""
+    backfill: BackfillSettings = BackfillSettings()
+    """The backfill: what D1 could not deliver is fetched from its history. See docs/backfill.md."""
     idempotency: IdempotencySettings = IdempotencySettings()
     """Idempotency: the replies kept for repeated requests."""
     audit: AuditSettings | None = None
