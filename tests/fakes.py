@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from gateway.errors import GatewayError
 from gateway.ports import (
+    LISTED_KEY,
     Call,
     Event,
     EventDamagedError,
@@ -284,6 +285,11 @@ class FakeKeyValueStore:
         while (value := await self.get(key)) is None and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         return value
+
+    async def keys(self, prefix: str, *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        await self._reach()
+        below = (key for key in sorted(self._held) if key.startswith(f"{prefix}.") and LISTED_KEY.fullmatch(key))
+        return [key for key in below if key > after and self._standing(key) is not None][:limit]
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         await self._reach()

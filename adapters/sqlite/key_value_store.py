@@ -2,15 +2,21 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
 from adapters.sqlite.access import Access
 from gateway.aio.hinted_wait import wait_until_found
+from gateway.ports import LISTED_KEY
 
 __all__ = ["SqliteKeyValueStore", "estimate_bytes"]
 
 _MAX_ENTRIES_PER_TRIM = 100
 """Maximum entries that one transaction removes: few enough not to delay the appends that wait for it."""
+
+_KEYS_PER_READ: Final = 10_000
+"""Few enough that a list, however long, delays no other read."""
 
 _UPSERT = """
     INSERT INTO entry (key, value, expire_time_ms) VALUES (?1, ?2, ?3)
@@ -47,6 +53,20 @@ class SqliteKeyValueStore:
             waiting.remove(stored)
             if not waiting:
                 del self._waiting[key]
+
+    async def keys(self, prefix: str, *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        """List the keys below a prefix, in order: a range of the primary key."""
+        now_ms, after = self._now_ms(), max(after, f"{prefix}.")
+        found: list[str] = []
+        while limit is None or len(found) < limit:
+            # The end of the range is the character after the dot.
+            values = (after, f"{prefix}/", now_ms, _KEYS_PER_READ)
+            page = await self._access.read(partial(_keys, values=values))
+            found += filter(LISTED_KEY.fullmatch, page)
+            if len(page) < _KEYS_PER_READ:
+                break
+            after = page[-1]
+        return found[:limit]
 
     async def put_if_absent(self, key: str, value: bytes, ttl_seconds: float) -> bytes | None:
         """Store a value unless there is one. Returns None if it was stored, otherwise the present value."""
@@ -110,6 +130,13 @@ def estimate_bytes(connection: sqlite3.Connection) -> int:
 def _get(connection: sqlite3.Connection, key: str, now_ms: int) -> bytes | None:
     row = connection.execute("SELECT value FROM entry WHERE key = ? AND expire_time_ms > ?", (key, now_ms)).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def _keys(connection: sqlite3.Connection, values: tuple[str, str, int, int]) -> list[str]:
+    rows = connection.execute(
+        "SELECT key FROM entry WHERE key > ? AND key < ? AND expire_time_ms > ? ORDER BY key LIMIT ?", values
+    )
+    return [row[0] for row in rows.fetchall()]
 
 
 def _milliseconds(seconds: float) -> int:

@@ -30,6 +30,7 @@ from gateway.ports.event_log import (
 )
 from gateway.ports.history import HistoryPage, OperationHistory
 from gateway.ports.storage import (
+    LISTED_KEY,
     Damage,
     Engine,
     KeyValueStore,
@@ -42,6 +43,7 @@ from gateway.ports.storage import (
 from gateway.ports.threeds import ThreeDSServer
 
 __all__ = [
+    "LISTED_KEY",
     "Appendable",
     "Attempts",
     "AuthenticationResultStore",

@@ -1,13 +1,15 @@
 """The parts of a storage engine: event log, key-value store, leases of subscriptions."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from gateway.ports.event_log import EventLog, LogBounds, StoredSubscription
 
 __all__ = [
+    "LISTED_KEY",
     "Damage",
     "Engine",
     "KeyValueStore",
@@ -20,6 +22,10 @@ __all__ = [
 
 ReportProgress: TypeAlias = Callable[[int, int], None]
 """Called now and then with what is done, and what there is to do, in the same unit."""
+
+
+LISTED_KEY: Final = re.compile(r"(?=.{1,200}\Z)[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})+")
+"""A key that `KeyValueStore.keys` lists."""
 
 
 class Engine(StrEnum):
@@ -81,6 +87,20 @@ class KeyValueStore(Protocol):
         """Return a value as soon as it is stored, by any gateway; None if it is not in time.
 
         A value that exists only in between may be missed.
+        """
+        ...
+
+    async def keys(self, prefix: str, *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        """List the keys below a prefix, in the order of their bytes.
+
+        Only those that match `LISTED_KEY` are listed. An expired one may be listed for a second.
+
+        Args:
+            prefix: The tokens that they begin with, themselves joined by dots: ``a`` lists ``a.b`` and ``a.b.c``, not
+                ``a`` or ``ab.c``.
+            after: Only keys after this one.
+            limit: The most to return; None for all. There are no more if fewer are returned. An engine may need as
+                long for one as for all.
         """
         ...
 

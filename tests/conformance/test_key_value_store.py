@@ -230,6 +230,54 @@ async def test_keys_may_be_any_texts_and_are_never_confused(entries: KeyValueSto
     assert [await entries.get(key) for key in ODD_TEXTS[:2]] == [None, b"1"]
 
 
+async def test_the_keys_below_a_prefix_are_listed_in_order_and_in_pages(entries: KeyValueStore) -> None:
+    assert await entries.keys("a") == []
+    below = ["a.-", "a.B", "a.B.x", "a.B-x", "a.b", "a.b_.c.d", f"a.{'x' * 64}"]
+    others = ["a", "ab.c", "b.a.c", "a.", "a..b", "a.b c", "a.*", "a.>", "a/b", "A.b", f"a.{'x' * 65}", "a.é", "=a.b"]
+    for key in [*reversed(below), *others]:
+        assert await entries.put_if_absent(key, key.encode(), 60) is None
+    assert [await entries.get(key) for key in others] == [key.encode() for key in others]
+
+    assert await entries.keys("a") == sorted(below)
+    assert await entries.keys("a.B") == ["a.B.x"]
+    assert await entries.keys("a.b_.c") == ["a.b_.c.d"]
+    assert await entries.keys("a.b_.c.d") == []
+    pages, after = [], ""
+    while page := await entries.keys("a", after=after, limit=3):
+        pages.append(page)
+        after = page[-1]
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [key for page in pages for key in page] == sorted(below)
+    assert await entries.keys("a", after="a.b", limit=1) == ["a.b_.c.d"]
+    assert await entries.keys("a", after="b") == []
+
+
+async def test_keys_that_are_deleted_or_expired_are_not_listed(entries: KeyValueStore) -> None:
+    await entries.put("a.deleted", b"", 60)
+    await entries.delete("a.deleted", b"")
+    await entries.put("a.expired", b"", 1)
+    await entries.put("a.stays", b"", 60)
+    assert await entries.keys("a") == ["a.expired", "a.stays"]
+
+    async with asyncio.timeout(30):
+        while await entries.keys("a") != ["a.stays"]:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0.05)
+
+
+async def test_a_long_list_of_keys_is_complete_although_keys_are_removed_meanwhile(entries: KeyValueStore) -> None:
+    stay = [f"a.stay-{number:05}" for number in range(12_000)]
+    leave = [f"a.leave-{number:05}" for number in range(100)]
+    for some in (stay[:4000], stay[4000:8000], stay[8000:], leave):
+        await asyncio.gather(*(entries.put(key, b"", 60) for key in some))
+
+    listing = asyncio.create_task(entries.keys("a"))
+    await asyncio.gather(*(entries.delete(key, b"") for key in leave))
+    listed = await listing
+
+    assert list(listed) == sorted(listed)
+    assert set(stay) <= set(listed) <= {*stay, *leave}
+
+
 async def test_values_are_there_after_the_store_was_opened_again(storage_engine: StorageEngine) -> None:
     async with storage_engine.opened() as storage:
         await storage.key_value_store.put("key", b"value", 60)

@@ -1,15 +1,18 @@
 """A key-value bucket. Every access goes to the leader of its stream."""
 
 import base64
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from math import ceil
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from adapters.nats.connection.connection import Connection
 from adapters.nats.jetstream.jetstream import EXPECTED_LAST, JetStreamError, api_request, is_conflict, parse_ack
 
 __all__ = ["Bucket", "Entry"]
+
+_OVERLAP: Final = 1000
+"""Keys that each page of a list repeats."""
 
 
 class Entry(NamedTuple):
@@ -96,13 +99,18 @@ class Bucket:
         purged: int = (await api_request(self._connection, f"STREAM.PURGE.{self._stream}", body))["purged"]
         return purged > 0
 
-    async def keys(self, pattern: str) -> Sequence[str]:
-        """List the keys that match a pattern, unordered. A ``*`` matches one token."""
+    async def keys(self, pattern: str) -> Collection[str]:
+        """List the keys that match a pattern, unordered. A ``*`` matches one token, a ``>`` at its end any number."""
         body: dict[str, object] = {"subjects_filter": f"{self._prefix}{pattern}", "offset": 0}
-        found: list[str] = []
+        found: dict[str, None] = {}
+        end = 0
         while True:
             info = await api_request(self._connection, f"STREAM.INFO.{self._stream}", body)
-            found += (subject.removeprefix(self._prefix) for subject in info["state"].get("subjects") or ())
-            if len(found) >= info.get("total", 0):
+            page = info["state"].get("subjects") or ()
+            found.update((subject.removeprefix(self._prefix), None) for subject in page)
+            end += len(page)
+            if not page or end >= info.get("total", 0):
                 return found
-            body["offset"] = len(found)
+            # The server counts anew for each page, so keys that are removed meanwhile move the others forward.
+            end -= min(_OVERLAP, len(page) - 1)
+            body["offset"] = end

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from adapters.nats.event_log.envelope import CHECKSUM, STATE, headers_of, pack, unpack
 from adapters.nats.jetstream.streams import Names, token
+from adapters.nats.key_value_store import NatsKeyValueStore
 from gateway.ports import Event, Scope
 from tests.fakes import an_event
+from tests.unit.nats.fake_bucket import FakeBucket
 
 texts = st.text(max_size=300) | st.text(st.characters(codec="ascii"), max_size=80)
 numbers = st.integers(-(2**31), 2**31 - 1)
@@ -94,3 +96,14 @@ def test_content_that_is_not_an_event_is_rejected(content: bytes) -> None:
 def test_a_state_that_no_gateway_wrote_is_rejected(header: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  its text is that of Python's decoders
         unpack(pack(an_event(1)), {STATE: header})
+
+
+async def test_keys_without_dots_between_plain_tokens_are_stored_as_earlier_versions_did() -> None:
+    bucket = FakeBucket()
+    store = NatsKeyValueStore(bucket)
+    earlier = ("idempotency-key-id", "readiness", "idempotency/0a1b", "results/ISSUER0001/c.1/a.2", "log-copy/a/b", ".")
+    for key in (*earlier, "a.b", "a.b.", "a.=b", f"{'x' * 64}.y", f"{'x' * 65}.y", ".".join("x" * 101)):
+        await store.put(key, b"", 60)
+
+    as_before = {token(key) for key in (*earlier, "a.b.", "a.=b", f"{'x' * 65}.y", ".".join("x" * 101))}
+    assert bucket.held.keys() == as_before | {"a.b", f"{'x' * 64}.y"}
