@@ -41,6 +41,7 @@ def an_event(
     operation_type: "threeds.ThreeDSOperationType.ValueType" = threeds.THREE_DS_OPERATION_TYPE_FRICTIONLESS,
     status: "threeds.ThreeDSOperationStatus.ValueType" = threeds.THREE_DS_OPERATION_STATUS_SUCCESSFUL,
     receive_time_ms: int | None = None,
+    recovered: bool = False,
 ) -> Event:
     """Return the event of the operation ``op-<number>``, received in the second of its number unless given."""
     taken_ms = 1000 * number if receive_time_ms is None else receive_time_ms
@@ -48,7 +49,11 @@ def an_event(
         operation_id=f"op-{number}", type=operation_type, status=status, consumer_id=consumer_id
     )
     taken = notification.Notification(
-        issuer_id=issuer_id, card_id=card_id, consumer_id=consumer_id, three_ds_operation=operation
+        issuer_id=issuer_id,
+        card_id=card_id,
+        consumer_id=consumer_id,
+        recovered=recovered,
+        three_ds_operation=operation,
     )
     taken.receive_time.FromMilliseconds(taken_ms)
     return Event(

@@ -31,6 +31,7 @@ events = st.builds(
     consumer_id=st.just("") | consumers,
     operation_type=types,
     status=statuses,
+    recovered=st.booleans(),
 ) | st.builds(
     a_consumer_event,
     st.integers(1, 3),
@@ -50,6 +51,7 @@ filters = st.builds(
     | st.builds(
         OfConsumers, types=st.lists(consumer_types, max_size=2), statuses=st.lists(consumer_statuses, max_size=2)
     ),
+    recovered=st.none() | st.booleans(),
 )
 
 
@@ -58,7 +60,9 @@ def agrees(wanted: Filter, event: Event) -> bool:
     taken = notification.Notification.FromString(event.payload)
     if taken.issuer_id != ISSUER or (wanted.consumer_ids and taken.consumer_id not in wanted.consumer_ids):
         return False
-    if wanted.card_ids and taken.card_id not in wanted.card_ids:
+    if (wanted.card_ids and taken.card_id not in wanted.card_ids) or (
+        wanted.HasField("recovered") and taken.recovered is not wanted.recovered
+    ):
         return False
     kind = taken.WhichOneof("event")
     assert kind is not None
@@ -98,6 +102,11 @@ def agrees(wanted: Filter, event: Event) -> bool:
     a_consumer_event(1, operation_type=UNKNOWN_CONSUMER),
     Filter(consumer_operations=OfConsumers(types=[UNKNOWN_CONSUMER])),
 )
+@example(an_event(1), Filter(recovered=True))
+@example(an_event(1), Filter(recovered=False))
+@example(an_event(1, recovered=True), Filter())
+@example(an_event(1, recovered=True), Filter(recovered=False))
+@example(a_consumer_event(1), Filter(recovered=False))
 def test_an_event_passes_if_its_issuer_and_every_list_that_speaks_of_it_agree(event: Event, wanted: Filter) -> None:
     assert predicate(ISSUER, wanted)(event) is agrees(wanted, event)
 
@@ -137,11 +146,13 @@ def test_a_filter_that_is_changed_afterwards_changes_nothing() -> None:
 
 
 def test_who_asks_for_the_same_gets_the_same_test_and_who_asks_for_something_else_another() -> None:
-    def asked(issuer_id: str = ISSUER, *cards: str) -> object:
-        return predicate(issuer_id, Filter(card_ids=cards))
+    def asked(issuer_id: str = ISSUER, *cards: str, recovered: bool | None = None) -> object:
+        return predicate(issuer_id, Filter(card_ids=cards, recovered=recovered))
 
     assert asked(ISSUER, "card-a") is asked(ISSUER, "card-a")
-    assert len({asked(), asked(ISSUER, "card-a"), asked(ISSUER, "card-b"), asked("ISSUER0002", "card-a")}) == 4
+    different = [asked(), asked(ISSUER, "card-a"), asked(ISSUER, "card-b"), asked("ISSUER0002", "card-a")]
+    different += [asked(recovered=False), asked(recovered=True)]
+    assert len(set(different)) == 6
 
 
 def test_only_a_filter_that_names_nothing_takes_all() -> None:
@@ -152,5 +163,7 @@ def test_only_a_filter_that_names_nothing_takes_all() -> None:
         Filter(operation_ids=["op-1"]),
         Filter(three_ds_operations=OfThreeDS()),
         Filter(consumer_operations=OfConsumers()),
+        Filter(recovered=True),
+        Filter(recovered=False),
     ):
         assert not takes_all(wanted), wanted
