@@ -9,6 +9,7 @@ import structlog
 from gateway.aio.sockets import Addresses, join
 from gateway.edge.server import EdgeServer
 from gateway.grpc_api.server import RpcServer
+from gateway.grpc_api.services.backfills import Backfills
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.notifications.watch import Watchers
 from gateway.settings import Settings
@@ -28,6 +29,7 @@ class Gateway:
     edge: EdgeServer
     edge_tls: ssl.SSLContext
     watchers: Watchers
+    backfills: Backfills
     callbacks: CallbackServicer
     readiness: Readiness
     admin: str
@@ -53,6 +55,7 @@ class Gateway:
         self.readiness.phase = "draining"
         await self.rpc.drain()
         self.watchers.drain()
+        self.backfills.drain()
         self.callbacks.drain()
         await asyncio.gather(self.rpc.stop(grace_seconds), self._stop_edge())
         _log.info("gateway_stopped")

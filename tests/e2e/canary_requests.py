@@ -8,6 +8,7 @@ from uuid import uuid4
 from google.protobuf import struct_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from issuer.card.v1 import service_pb2 as card
 from issuer.consumer.v1 import service_pb2 as consumer
@@ -23,6 +24,7 @@ __all__ = [
     "LEAVING",
     "OPERATION",
     "CanaryCall",
+    "backfill",
     "changes",
     "credentials",
     "endings",
@@ -125,6 +127,7 @@ def reads(canaries: Canaries) -> list[CanaryCall]:
         CanaryCall("ListSubscriptions"),
         CanaryCall("GetSubscription", {"subscription": _READER}),
         CanaryCall("ListThreeDSOperations", {"card_id": CARD}),
+        backfill(),
         CanaryCall("GetThreeDSOperation", {"card_id": CARD, "operation_id": OPERATION}),
         lookup(canaries),
         CanaryCall("Authenticate", {"areq": areq}),
@@ -146,6 +149,11 @@ def endings(cursor: str, transaction: str = "d461f105-1792-407f-95ff-9a496fd918a
 def lookup(canaries: Canaries) -> CanaryCall:
     """Return the call that tries the 3DS server's error texts."""
     return CanaryCall("LookupCard", {"acct_number": canaries["PAN at the 3DS server"]})
+
+
+def backfill() -> CanaryCall:
+    """Return the call that has D1's error texts in its messages."""
+    return CanaryCall("BackfillNotifications", {"card_ids": [CARD], "since_time": Timestamp(seconds=1_700_000_000)})
 
 
 def suspension(canaries: Canaries) -> CanaryCall:

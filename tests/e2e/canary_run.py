@@ -12,7 +12,7 @@ from sandbox.d1.model.contract import Operation
 from sandbox.threeds.contract import Operation as ThreeDSOperation
 from tests.e2e.canary_edge import KINDS
 from tests.e2e.canary_handler import CanaryHandler, Manner
-from tests.e2e.canary_requests import lookup, suspension
+from tests.e2e.canary_requests import backfill, lookup, suspension
 from tests.e2e.canary_stage import Stage
 from tests.e2e.canary_values import SECRETS, WORDS
 from tests.running import edge_tls
@@ -72,7 +72,7 @@ async def _let_upstreams_fail(stage: Stage) -> None:
     faults, text = stage.sandbox.faults, stage.evidence.canaries.all(_SAID)
     for fault in _failures(text):
         for call in stage.caller.everything():
-            # Notifications come from the event log alone.
+            # Notifications come from the event log; a backfill pauses, and is left to `_let_upstreams_talk`.
             if call.method.containing_service.name != "NotificationService":
                 faults.add(fault)
                 await stage.caller.call(call)
@@ -93,6 +93,10 @@ async def _let_upstreams_talk(stage: Stage) -> None:
         for status in (400, 403, 500):
             faults.add(Fault(operation=Operation.SUSPEND_CARD, status=status, body=_d1_error(f"not {text} here")))
             await caller.must_fail(suspension(canaries))
+    for status in (400, 403, 404):
+        whole = _d1_error(canaries.all(_SAID))
+        faults.add(Fault(operation=Operation.LIST_THREE_DS_OPERATIONS, status=status, body=whole))
+        assert (await caller.call(backfill())).card.HasField("error")
     for text in (*said, stage.sandbox.threeds_api_key):
         faults.add(Fault(operation=ThreeDSOperation.PREAUTH, status=400, body=_erro(text)))
         await caller.must_fail(lookup(canaries))

@@ -1,5 +1,6 @@
-"""NotificationService: watches and named subscriptions."""
+"""NotificationService: watches, named subscriptions and backfills."""
 
+import time
 from collections.abc import Mapping
 from contextlib import aclosing
 
@@ -10,6 +11,7 @@ from gateway.errors import FieldViolation, GatewayError, shown
 from gateway.formats.page_tokens import PageTokens
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.grpc_api.interceptors.context import caller_identity
+from gateway.grpc_api.services.backfills import Backfills
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope, takes_all
 from gateway.notifications.start import Start
@@ -31,9 +33,10 @@ _SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_n
 class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     """See ``issuer/notification/v1/service.proto`` for the contract of each rpc."""
 
-    def __init__(self, log: EventLog, watchers: Watchers) -> None:
+    def __init__(self, log: EventLog, watchers: Watchers, backfills: Backfills) -> None:
         self._log = log
         self._watchers = watchers
+        self._backfills = backfills
 
     async def WatchNotifications(  # type: ignore[override] # it writes bytes to the context, see add_to_server
         self, request: notification.WatchNotificationsRequest, context: Context
@@ -123,9 +126,17 @@ class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
             raise _not_found(issuer_id, request.subscription)
         return notification.DeleteSubscriptionResponse()
 
-    async def BackfillNotifications(self, request: notification.BackfillNotificationsRequest, context: Context) -> None:
+    async def BackfillNotifications(  # type: ignore[override] # it writes to the context, as a watch does
+        self, request: notification.BackfillNotificationsRequest, context: Context
+    ) -> None:
         """Fetch what the event log lacks of cards' operations."""
-        raise NotImplementedError
+        since_ms = _milliseconds(request.since_time)
+        if since_ms > time.time() * 1000:
+            raise invalid_request([FieldViolation("since_time", "must not be in the future", "timestamp.lt_now")])
+        messages = self._backfills.run(request.issuer_id, request.card_ids, since_ms)
+        async with aclosing(messages):
+            async for message in messages:
+                await context.write(message)
 
     def _describe(
         self, stored: StoredSubscription, bounds: LogBounds, watchers: Mapping[str, int]

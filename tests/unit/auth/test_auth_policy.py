@@ -8,6 +8,7 @@ from gateway.auth.caller import Caller
 from gateway.auth.grant import Grant
 from gateway.auth.policy import Policy, Vocabulary, rpcs_of
 from gateway.auth.policy_file import PolicyFile
+from gateway.grpc_api.server import SERVICES
 from gateway.settings import SettingsError
 from issuer.card.v1 import service_pb2 as card_service
 from issuer.notification.v1 import service_pb2 as notification_service
@@ -211,3 +212,31 @@ async def test_a_policy_follows_its_file_and_outlasts_mistakes_in_it(tmp_path: P
         file.write_text(_granting(identity="jwt:other"))
         await until(lambda: policy.grant(other, CREATE) is not None)
         assert policy.grant(batch, CREATE) is None
+
+
+_ROOT = Path(__file__).parents[3]
+_ON_THE_PAGE = (_ROOT / "docs" / "access.md").read_text().partition("## The policy\n\n```toml\n")[2].partition("```")[0]
+_OF_NOTIFICATIONS = rpcs_of(["issuer.notification.v1.NotificationService"])
+_FOR_KUBERNETES = (_ROOT / "deploy" / "kubernetes" / "base" / "policy.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("document", "watcher", "operator"),
+    [
+        (_ON_THE_PAGE, "spiffe://bank/fraud/scoring", "spiffe://bank/operators"),
+        (_FOR_KUBERNETES, "spiffe://bank.example/audit", "spiffe://bank.example/operators"),
+    ],
+    ids=["page", "Kubernetes"],
+)
+def test_the_examples_let_operators_act_on_all_watchers_and_watchers_only_watch(
+    document: str, watcher: str, operator: str
+) -> None:
+    policy = Policy.parse(document.encode(), PLACE, Vocabulary(rpcs_of(SERVICES), (ONE,)))
+    granted = {
+        identity: {rpc.rpartition("/")[2] for rpc in _OF_NOTIFICATIONS if policy.grant(Caller(identity, "token"), rpc)}
+        for identity in (watcher, operator)
+    }
+
+    act_on_all = {"ResetSubscription", "DeleteSubscription", "BackfillNotifications"}
+    assert granted[operator] - granted[watcher] == act_on_all
+    assert "WatchNotifications" in granted[watcher]

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from gateway.auth.issuers import Issuers
+from gateway.backfill.backfill import Backfill
 from gateway.errors import GatewayError
 from gateway.grpc_api.interceptors import (
     CorrelationInterceptor,
@@ -20,6 +21,7 @@ from gateway.grpc_api.interceptors import (
 )
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.services import notifications
+from gateway.grpc_api.services.backfills import Backfills
 from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.logging import correlation
@@ -33,6 +35,7 @@ from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from tests.fakes import ISSUER, FakeCardIssuer
 from tests.running import code_of, failure_of
+from tests.unit.backfill.histories import FakeOperationHistory
 from tests.unit.notifications.watches import a_log_of, watchers_of
 
 SECRET = "4111 1111 1111 1111"
@@ -62,7 +65,8 @@ async def served() -> AsyncIterator[Served]:
     )
     server = grpc.aio.server(handlers=(chain,))
     chain.add(CardServicer(issuer), card_grpc.add_CardServiceServicer_to_server)
-    chain.add(NotificationServicer(log, watchers_of(log)), notifications.add_to_server)
+    backfills = Backfills(Backfill(FakeOperationHistory(), log, calls_per_second=5, retention_seconds=1))
+    chain.add(NotificationServicer(log, watchers_of(log), backfills), notifications.add_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.backfill.backfill import Backfill
 from gateway.errors import GatewayError
+from gateway.grpc_api.services.backfills import Backfills
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
@@ -13,6 +15,7 @@ from gateway.ports import Event, Read, Scope
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from tests.fakes import ISSUER, FakeEventLog, FakeSubscriptionLeases, an_event
+from tests.unit.backfill.histories import FakeOperationHistory
 from tests.unit.notifications.watches import (
     EARLIEST,
     LATEST,
@@ -348,7 +351,8 @@ async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> N
     await log.commit(ISSUER, NAME, 1, 0)
     leases = FakeSubscriptionLeases()
     leases.elsewhere = {NAME: 2}
-    servicer = NotificationServicer(log, Watchers(log, leases))
+    backfills = Backfills(Backfill(FakeOperationHistory(), log, calls_per_second=5, retention_seconds=1))
+    servicer = NotificationServicer(log, Watchers(log, leases), backfills)
     context: Any = None  # It is of no use to them.
 
     got = await servicer.GetSubscription(
