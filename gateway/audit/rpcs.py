@@ -17,14 +17,16 @@ __all__ = ["NOT_RECORDED", "RecordedRpc", "recorded_rpc"]
 
 NOT_RECORDED: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "/issuer.notification.v1.NotificationService/WatchNotifications": "traffic: a watcher reads",
         "/issuer.notification.v1.NotificationService/CommitCursor": "traffic: a watcher's progress",
         "/issuer.threeds.v1.AuthenticationService/LookupCard": "a purchase: it changes nothing that an issuer keeps",
         "/issuer.threeds.v1.AuthenticationService/Authenticate": "a purchase: the 3-D Secure server keeps its record",
     }
 )
-"""The unary rpcs that the contracts do not call free of side effects, and that are no changes for an auditor."""
+"""The rpcs that the contracts do not call free of side effects, and that are no changes for an auditor."""
 
 _IDS: Final = ("card_id", "new_card_id", "consumer_id", "app_instance_id")
+_ID_LISTS: Final = ("card_ids",)
 _WORDS: Final = ("reason_code", "subscription")
 _OURS: Final = "/issuer."
 _RESULT: Final = "result"
@@ -39,17 +41,23 @@ class RecordedRpc:
     """Fields of the request with ids of cards, consumers and app installations."""
     words: tuple[str, ...]
     """Fields with D1's reason codes, and with names that callers give to things of their own."""
+    lists: tuple[str, ...]
+    """Fields with a list of ids, of which a line has the number: a thousand ids would be a long line."""
     has_result: bool
     """Whether its field ``result`` is that of an authentication."""
     reply_ids: tuple[str, ...]
     """Fields of the reply with ids that the change made."""
 
-    def subjects(self, request: Message, ids: IdWriter) -> dict[str, str]:
+    def subjects(self, request: Message, ids: IdWriter) -> dict[str, str | int]:
         """Return what a request is about, by field; an empty field is left out."""
-        found = {field: ids.write(field, value) for field in self.ids if (value := getattr(request, field))}
+        found: dict[str, str | int] = {
+            field: ids.write(field, value) for field in self.ids if (value := getattr(request, field))
+        }
         for field in self.words:
             if value := getattr(request, field):
                 found[field] = ids.without_card_numbers(value)
+        for field in self.lists:
+            found[f"{field.removesuffix('_ids')}_count"] = len(getattr(request, field))
         if self.has_result:
             result: AuthenticationResult = getattr(request, _RESULT)
             found["authentication_id"] = ids.without_card_numbers(result.authentication_id)
@@ -66,7 +74,7 @@ class RecordedRpc:
 def recorded_rpc(method: str) -> RecordedRpc | None:
     """Return an rpc that the trail records; None for any other.
 
-    A new rpc is recorded unless it is free of side effects, a stream, or in `NOT_RECORDED`.
+    A new rpc is recorded unless it is free of side effects, has a request stream, or is in `NOT_RECORDED`.
 
     Args:
         method: The full name on the wire, for example ``/issuer.card.v1.CardService/CreateCard``.
@@ -76,12 +84,13 @@ def recorded_rpc(method: str) -> RecordedRpc | None:
     except KeyError:
         return None
     is_free = not method.startswith(_OURS) or found.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
-    if is_free or found.client_streaming or found.server_streaming or method in NOT_RECORDED:
+    if is_free or found.client_streaming or method in NOT_RECORDED:
         return None
     request, reply = found.input_type.fields_by_name, found.output_type.fields_by_name
     return RecordedRpc(
         ids=tuple(field for field in _IDS if field in request),
         words=tuple(field for field in _WORDS if field in request),
+        lists=tuple(field for field in _ID_LISTS if field in request),
         has_result=_RESULT in request and request[_RESULT].message_type is AuthenticationResult.DESCRIPTOR,
         reply_ids=tuple(field for field in _IDS if field in reply),
     )

@@ -24,8 +24,10 @@ from sandbox import Sandbox
 from sandbox.common.faults import Drop, Fault
 from sandbox.common.pki import CALLER
 from sandbox.d1.model.contract import CardState
+from sandbox.d1.model.notification import Notification
 from tests.contract.card_rpcs import RPCS
 from tests.contract.request_ids import identified, until_held
+from tests.contract.watching import watching
 from tests.running import Running, failure_of, running_gateway, settings_for
 from tests.unit.audit.trails import lines, until, verified
 
@@ -152,6 +154,38 @@ async def test_changes_of_consumers_authentications_and_subscriptions_are_record
     ]
     completed = _changes(tmp_path)[1]
     assert (completed["authentication_id"], completed["authentication_status"]) == ("authentication-1", "SUCCESSFUL")
+
+
+async def test_a_backfill_is_recorded_with_the_number_of_its_cards_and_the_correlation_id_of_what_it_recovers(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.history.add(Notification("card-active", "op_lost", datetime.now(UTC)))
+    request = notification.BackfillNotificationsRequest(card_ids=["card-active", "card-unknown"])
+    request.since_time.FromDatetime(datetime.now(UTC) - timedelta(hours=1))
+    async with _audited(sandbox, tmp_path) as running:
+        done = running.notifications.BackfillNotifications(request)
+        assert [each.card.recovered_count async for each in done] == [1, 0]
+        left = running.notifications.BackfillNotifications(request)
+        await left.read()
+        left.cancel()
+        async with watching(running, position=notification.START_POSITION_EARLIEST) as watch:
+            (recovered,) = await watch.take(1)
+        await until(lambda: len(_changes(tmp_path)) > 1)
+
+    (attempt, _), (result, cancelled) = _changes(tmp_path, "attempt"), _changes(tmp_path)
+    about = {
+        "rpc": "issuer.notification.v1.NotificationService/BackfillNotifications",
+        "caller": CALLER,
+        "issuer_id": sandbox.issuer_id,
+        "card_count": 2,
+        "correlation_id": recovered.correlation_id,
+    }
+    assert about.items() <= attempt.items()
+    assert {**about, "attempt": attempt["seq"], "code": "OK", "outcome": "COMPLETED", "replay": False}.items() <= (
+        result.items()
+    )
+    assert (cancelled["code"], cancelled["outcome"]) == ("CANCELLED", "UNKNOWN")
+    assert verified(tmp_path / "audit").findings == []
 
 
 async def test_a_change_whose_caller_left_is_recorded_with_its_final_outcome(sandbox: Sandbox, tmp_path: Path) -> None:
