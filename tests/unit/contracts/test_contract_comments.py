@@ -1,5 +1,6 @@
-"""What the comments of the contracts say of each field, held against the contracts' rules."""
+"""What the comments of the contracts say, held against the contracts and their rules."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,24 +23,40 @@ _EMV = frozenset(f"issuer/threeds/v1/{name}.proto" for name in ("areq", "ares", 
 _RULED_ELSEWHERE = frozenset({("AuthenticateRequest", "areq")})
 """Required by the rules of EMV 3DS, which are no annotations."""
 _INTERROGATIVES = frozenset({"How", "What", "When", "Where", "Which", "Who", "Whom", "Why"})
+_NAME = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z0-9]*)+\b")
+"""How messages, enums, services and rpcs are named."""
+_FOREIGN_NAMES = frozenset(
+    {"BadRequest", "ErrorInfo", "JavaScript", "KiB", "ProtectBuy", "RetryInfo", "UnionPay", "WebAuthn"}
+)
+
+
+def _contracts() -> Iterator[FileDescriptorProto]:
+    with TemporaryDirectory() as scratch:
+        image = tool._image(Path(scratch), "issuer", "--include_source_info").read_bytes()
+    return (file for file in FileDescriptorSet.FromString(image).file if file.name.startswith("issuer/"))
 
 
 def _fields() -> Iterator[tuple[FileDescriptorProto, str, str, str]]:
     """Yield the file, message, name and comment of every field and oneof."""
-    with TemporaryDirectory() as scratch:
-        image = tool._image(Path(scratch), "issuer", "--include_source_info").read_bytes()
-    for file in FileDescriptorSet.FromString(image).file:
-        if file.name.startswith("issuer/"):
-            comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
-            for index, message in enumerate(file.message_type):
-                parts: list[tuple[int, Sequence[FieldDescriptorProto | OneofDescriptorProto]]]
-                parts = [(2, message.field), (8, message.oneof_decl)]
-                for number, part in parts:
-                    for at, each in enumerate(part):
-                        if comment := comments.get((4, index, number, at)):  # None at what `optional` implies.
-                            yield file, message.name, each.name, " ".join(comment.split())
+    for file in CONTRACTS:
+        comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
+        for index, message in enumerate(file.message_type):
+            parts: list[tuple[int, Sequence[FieldDescriptorProto | OneofDescriptorProto]]]
+            parts = [(2, message.field), (8, message.oneof_decl)]
+            for number, part in parts:
+                for at, each in enumerate(part):
+                    if comment := comments.get((4, index, number, at)):  # None at what `optional` implies.
+                        yield file, message.name, each.name, " ".join(comment.split())
 
 
+def _declared() -> Iterator[str]:
+    """Yield the name of every message, enum, service and rpc."""
+    for file in CONTRACTS:
+        yield from (each.name for group in (file.message_type, file.enum_type, file.service) for each in group)
+        yield from (rpc.name for service in file.service for rpc in service.method)
+
+
+CONTRACTS = list(_contracts())
 FIELDS = list(_fields())
 
 
@@ -80,3 +97,15 @@ def test_the_comment_of_a_field_is_a_noun_phrase() -> None:
         if comment.split()[0] in _INTERROGATIVES
     ]
     assert asking == []
+
+
+def test_a_comment_names_only_what_the_contracts_have() -> None:
+    known = _FOREIGN_NAMES.union(_declared())
+    named = {
+        (file.name, name)
+        for file in CONTRACTS
+        for place in file.source_code_info.location
+        for name in _NAME.findall(place.leading_comments)
+    }
+    assert len(named) > 20
+    assert sorted((file, name) for file, name in named if name not in known) == []

@@ -50,11 +50,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     gateway's operators. Status INTERNAL.
     """
     ERROR_REASON_UPSTREAM_FORBIDDEN: _ErrorReason.ValueType  # 9
-    """The current state or the reason code does not allow the action (HTTP 403). Status
-    FAILED_PRECONDITION.
-    """
+    """The current state or the reason code does not allow the action (HTTP 403). Status FAILED_PRECONDITION."""
     ERROR_REASON_UPSTREAM_NOT_FOUND: _ErrorReason.ValueType  # 10
-    """The upstream does not know the card, consumer or issuer (HTTP 404). Status NOT_FOUND."""
+    """The upstream does not know the issuer, or what the call is about: a card, consumer, card product, app installation or
+    operation (HTTP 404). Status NOT_FOUND.
+    """
     ERROR_REASON_UPSTREAM_CONFLICT: _ErrorReason.ValueType  # 11
     """The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS."""
     ERROR_REASON_UPSTREAM_RATE_LIMITED: _ErrorReason.ValueType  # 12
@@ -235,11 +235,11 @@ ERROR_REASON_UPSTREAM_AUTHENTICATION: ErrorReason.ValueType  # 8
 gateway's operators. Status INTERNAL.
 """
 ERROR_REASON_UPSTREAM_FORBIDDEN: ErrorReason.ValueType  # 9
-"""The current state or the reason code does not allow the action (HTTP 403). Status
-FAILED_PRECONDITION.
-"""
+"""The current state or the reason code does not allow the action (HTTP 403). Status FAILED_PRECONDITION."""
 ERROR_REASON_UPSTREAM_NOT_FOUND: ErrorReason.ValueType  # 10
-"""The upstream does not know the card, consumer or issuer (HTTP 404). Status NOT_FOUND."""
+"""The upstream does not know the issuer, or what the call is about: a card, consumer, card product, app installation or
+operation (HTTP 404). Status NOT_FOUND.
+"""
 ERROR_REASON_UPSTREAM_CONFLICT: ErrorReason.ValueType  # 11
 """The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS."""
 ERROR_REASON_UPSTREAM_RATE_LIMITED: ErrorReason.ValueType  # 12

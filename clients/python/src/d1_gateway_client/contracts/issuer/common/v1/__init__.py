@@ -161,13 +161,13 @@ class ErrorReason(betterproto2.Enum):
 
     UPSTREAM_FORBIDDEN = 9
     """
-    The current state or the reason code does not allow the action (HTTP 403). Status
-    FAILED_PRECONDITION.
+    The current state or the reason code does not allow the action (HTTP 403). Status FAILED_PRECONDITION.
     """
 
     UPSTREAM_NOT_FOUND = 10
     """
-    The upstream does not know the card, consumer or issuer (HTTP 404). Status NOT_FOUND.
+    The upstream does not know the issuer, or what the call is about: a card, consumer, card product, app installation or
+    operation (HTTP 404). Status NOT_FOUND.
     """
 
     UPSTREAM_CONFLICT = 11

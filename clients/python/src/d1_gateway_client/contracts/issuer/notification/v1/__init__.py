@@ -831,7 +831,7 @@ class NotificationServiceSyncStub:
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
           after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
-          fetch what you missed with OperationService.
+          fetch what you missed with ThreeDSOperationService.
         - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
@@ -1021,7 +1021,7 @@ class NotificationServiceAsyncStub(betterproto2_grpclib.ServiceStub):
         - OUT_OF_RANGE (CURSOR_EXPIRED): the cursor is older than what is kept; `ErrorDetail.earliest_cursor` is the oldest
           usable one. Also in the middle of the log, before a damaged notification that the operators decided to leave out,
           after everything before it was delivered. Continue after `earliest_cursor` (for a subscription: commit it), and
-          fetch what you missed with OperationService.
+          fetch what you missed with ThreeDSOperationService.
         - DATA_LOSS (EVENT_DAMAGED): the next notification is damaged. Everything before it was delivered.
         - INVALID_ARGUMENT (CURSOR_UNKNOWN): the cursor is not of this log.
         - FAILED_PRECONDITION (SUBSCRIPTION_STARTED): `start` is set, but the subscription has a committed cursor. Omit it
