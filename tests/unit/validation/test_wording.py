@@ -61,6 +61,10 @@ def registered(**fields: object) -> callback.HandleCallbacksRequest:
             consumer.CompleteAuthenticationRequest(),
             {"result": "is required", "consumer_id": "is required: 1 to 64 characters of A-Z a-z 0-9 _ -"},
         ),
+        (
+            authentication_pb2.AuthenticationResult(authentication_id="a"),
+            {"status": "is required: one of AUTHENTICATION_STATUS_SUCCESSFUL, AUTHENTICATION_STATUS_FAILED"},
+        ),
         (registered(name="h"), {"registration.callback_kinds": f"is required: at least 1 of {KINDS}"}),
         (
             replies_pb2.CallbackRefusal(),
@@ -146,7 +150,7 @@ def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message,
                     authentication_id="a", status=authentication_pb2.AUTHENTICATION_STATUS_PENDING
                 ),
             ),
-            {"result": "the status must be AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED"},
+            {"result.status": "must be one of AUTHENTICATION_STATUS_SUCCESSFUL, AUTHENTICATION_STATUS_FAILED"},
         ),
     ],
 )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'issuer/consumer/v1/authentication.proto\x12\x12issuer.consumer.v1\"\xcf\x01\n\x14\x41uthenticationResult\x12I\n\x11\x61uthentication_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x10\x61uthenticationId\x12L\n\x06status\x18\x02 \x01(\x0e\x32(.issuer.consumer.v1.AuthenticationStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12\x1e\n\x05\x65rror\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05\x65rror*\xa8\x01\n\x14\x41uthenticationStatus\x12%\n!AUTHENTICATION_STATUS_UNSPECIFIED\x10\x00\x12!\n\x1d\x41UTHENTICATION_STATUS_PENDING\x10\x01\x12$\n AUTHENTICATION_STATUS_SUCCESSFUL\x10\x02\x12 \n\x1c\x41UTHENTICATION_STATUS_FAILED\x10\x03\x42\x91\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x1b\x43onsumerAuthenticationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'issuer/consumer/v1/authentication.proto\x12\x12issuer.consumer.v1\"\xcf\x01\n\x14\x41uthenticationResult\x12I\n\x11\x61uthentication_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[A-Za-z0-9_-]{1,64}$R\x10\x61uthenticationId\x12L\n\x06status\x18\x02 \x01(\x0e\x32(.issuer.consumer.v1.AuthenticationStatusB\n\xbaH\x07\x82\x01\x04\x18\x02\x18\x03R\x06status\x12\x1e\n\x05\x65rror\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x05\x65rror*\xa8\x01\n\x14\x41uthenticationStatus\x12%\n!AUTHENTICATION_STATUS_UNSPECIFIED\x10\x00\x12!\n\x1d\x41UTHENTICATION_STATUS_PENDING\x10\x01\x12$\n AUTHENTICATION_STATUS_SUCCESSFUL\x10\x02\x12 \n\x1c\x41UTHENTICATION_STATUS_FAILED\x10\x03\x42\x91\x01\n\x1c\x64\x31gateway.issuer.consumer.v1B\x1b\x43onsumerAuthenticationProtoP\x01Z:d1gateway.internal/contracts/issuer/consumer/v1;consumerv1\xaa\x02\x15\x44\x31Gateway.Consumer.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['authentication_id']._loaded_options = None
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['authentication_id']._serialized_options = b'\272H\031r\0272\025^[A-Za-z0-9_-]{1,64}$'
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['status']._loaded_options = None
-  _globals['_AUTHENTICATIONRESULT'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
+  _globals['_AUTHENTICATIONRESULT'].fields_by_name['status']._serialized_options = b'\272H\007\202\001\004\030\002\030\003'
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['error']._loaded_options = None
   _globals['_AUTHENTICATIONRESULT'].fields_by_name['error']._serialized_options = b'\272H\005r\003\030\200\002'
   _globals['_AUTHENTICATIONSTATUS']._serialized_start=274

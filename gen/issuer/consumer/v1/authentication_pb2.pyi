@@ -47,7 +47,7 @@ Global___AuthenticationStatus: _TypeAlias = AuthenticationStatus  # noqa: Y015
 
 @_typing.final
 class AuthenticationResult(_message.Message):
-    """Result of a step-up authentication."""
+    """Final result of a step-up authentication."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -59,7 +59,7 @@ class AuthenticationResult(_message.Message):
     of `[A-Za-z0-9_-]`. Required.
     """
     status: Global___AuthenticationStatus.ValueType
-    """Current status. Required."""
+    """Final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required."""
     error: _builtins.str
     """Reason for the failure: free text for D1 without personal data, at most 256 characters. Empty unless it failed."""
     def __init__(

@@ -215,7 +215,7 @@ class CompleteAuthenticationRequest(_message.Message):
     """
     @_builtins.property
     def result(self) -> _authentication_pb2.AuthenticationResult:
-        """Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required."""
+        """Result of the authentication. Required."""
 
     def __init__(
         self,

@@ -206,7 +206,7 @@ class ConsumerOperationType(betterproto2.Enum):
 @dataclass(eq=False, repr=False)
 class AuthenticationResult(betterproto2.Message):
     """
-    Result of a step-up authentication.
+    Final result of a step-up authentication.
     """
 
     authentication_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
@@ -219,7 +219,7 @@ class AuthenticationResult(betterproto2.Message):
         2, betterproto2.TYPE_ENUM, default_factory=lambda: AuthenticationStatus(0)
     )
     """
-    Current status. Required.
+    Final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required.
     """
 
     error: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
@@ -249,7 +249,7 @@ class CompleteAuthenticationRequest(betterproto2.Message):
 
     result: "AuthenticationResult | None" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Result with a final status: AUTHENTICATION_STATUS_SUCCESSFUL or AUTHENTICATION_STATUS_FAILED. Required.
+    Result of the authentication. Required.
     """
 
     consumer_id: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
