@@ -215,7 +215,7 @@ def _items(each: Declared, link: _Link) -> Iterator[str]:
     if isinstance(each.proto, EnumDescriptorProto):
         for index, value in enumerate(each.proto.value):
             comment = each.comment(EnumDescriptorProto.VALUE_FIELD_NUMBER, index)
-            code = value.options.Extensions[options_pb2.code]
+            code = value.options.Extensions[options_pb2.emv_code]
             if code and code != comment.rstrip("."):
                 comment += f" EMV code: `{code}`."
             yield _item(f"`{value.name}` = {value.number}", comment)

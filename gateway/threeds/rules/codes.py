@@ -22,7 +22,9 @@ class Codes:
 @cache
 def codes_of(enum: EnumDescriptor) -> Codes:
     """Return the codes of an enum. Its first value, unspecified, has none."""
-    by_number = {value.number: value.GetOptions().Extensions[options_pb2.code] for value in enum.values if value.number}
+    by_number = {
+        value.number: value.GetOptions().Extensions[options_pb2.emv_code] for value in enum.values if value.number
+    }
     return Codes(by_number, {code: number for number, code in by_number.items()})
 
 

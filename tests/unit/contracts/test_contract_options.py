@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool
 
+from issuer.common.v1 import options_pb2
 from tools.contract_options import expected, violations
 
 
@@ -61,3 +62,24 @@ def test_an_outer_class_with_the_name_of_another_class_is_found() -> None:
 
 def test_files_that_others_own_are_not_looked_at() -> None:
     assert lint(descriptor_pb2.FileDescriptorProto(name="google/protobuf/any.proto", package="google.protobuf")) == []
+
+
+def test_a_caller_may_have_options_of_its_own_under_the_first_numbers_of_organisations() -> None:
+    """protobuf leaves 50000 to 99999 to every organisation, and refuses two options with one number."""
+    theirs = descriptor_pb2.FileDescriptorProto(name="bank/options.proto", package="bank")
+    theirs.dependency.append(descriptor_pb2.DESCRIPTOR.name)
+    for number in range(50000, 50100):
+        theirs.extension.add(
+            name=f"option_{number}",
+            number=number,
+            type=descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
+            label=descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL,
+            extendee=".google.protobuf.EnumValueOptions",
+        )
+    pool = descriptor_pool.DescriptorPool()
+    for file in (descriptor_pb2.DESCRIPTOR, options_pb2.DESCRIPTOR):
+        pool.AddSerializedFile(file.serialized_pb)
+
+    pool.AddSerializedFile(theirs.SerializeToString())
+
+    assert pool.FindExtensionByName("bank.option_50001").number == 50001

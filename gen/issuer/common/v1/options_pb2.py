@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eissuer/common/v1/options.proto\x12\x10issuer.common.v1\x1a google/protobuf/descriptor.proto:7\n\x04\x63ode\x12!.google.protobuf.EnumValueOptions\x18\xd1\x86\x03 \x01(\tR\x04\x63odeB\x80\x01\n\x1a\x64\x31gateway.issuer.common.v1B\x12\x43ommonOptionsProtoP\x01Z6d1gateway.internal/contracts/issuer/common/v1;commonv1\xaa\x02\x13\x44\x31Gateway.Common.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eissuer/common/v1/options.proto\x12\x10issuer.common.v1\x1a google/protobuf/descriptor.proto:>\n\x08\x65mv_code\x12!.google.protobuf.EnumValueOptions\x18\xc7\xba\x04 \x01(\tR\x07\x65mvCodeB\x80\x01\n\x1a\x64\x31gateway.issuer.common.v1B\x12\x43ommonOptionsProtoP\x01Z6d1gateway.internal/contracts/issuer/common/v1;commonv1\xaa\x02\x13\x44\x31Gateway.Common.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
