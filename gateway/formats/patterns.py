@@ -1,11 +1,14 @@
 """Regular expressions in words, for callers whose values do not match them.
 
-Only simple patterns have words: alternatives of a few parts, each a character or a set of them, and how often it comes.
+Simple patterns are described: alternatives of a few parts, each a character or a set of them, and how often it comes.
+Those with a name of their own have that name.
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 __all__ = ["in_words"]
@@ -19,6 +22,15 @@ _SIGNS: Final = {"?": (0, 1), "+": (1, None), "*": (0, None)}
 _ITEM: Final = re.compile(r"\\p\{\w+\}|\\x\{\w+\}-\\x\{\w+\}|[A-Za-z0-9]-[A-Za-z0-9]|.")
 _NAMES: Final = {r"\p{L}": "letters (accents composed, no combining marks)", r"\p{N}": "digits", " ": "space"}
 _CODE_POINTS: Final = re.compile(r"\\x\{(\w+)\}")
+_NAMED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "^[0-9]{4}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])$": "a date, YYYY-MM-DD",
+        r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$": (
+            "a compact JWE: five parts of A-Z a-z 0-9 _ -, joined by dots; the second may be empty"
+        ),
+    }
+)
+"""Patterns of the contracts that are not simple, as people call them."""
 
 
 class _Part(NamedTuple):
@@ -33,6 +45,8 @@ class _Part(NamedTuple):
 @lru_cache(maxsize=1024)  # more than the patterns of all contracts and tables
 def in_words(pattern: str) -> str:
     """Return what a text must be to match a pattern, as in ``1 to 3 digits``; the pattern itself if it has no words."""
+    if named := _NAMED.get(pattern):
+        return named
     body = pattern.removeprefix("^").removesuffix("$")
     inner = body[1:-1] if body.startswith("(") and body.endswith(")") else body
     alternatives = [_parts(each) for each in inner.split("|")]

@@ -21,6 +21,7 @@ from gateway.formats.patterns import in_words
         ("^[a-z0-9+/]{26,28}={0,2}$", "26 to 28 characters of a-z 0-9 + /, then at most 2 characters of ="),
         ("^(0[1-3]|[89][0-9])$", "one of 01-03, 80-99"),
         ("^(0[14-8]|1[01])$", "one of 01, 04-08, 10-11"),
+        ("^[0-9]{4}-(0[1-9]|1[012])-(0[1-9]|[12][0-9]|3[01])$", "a date, YYYY-MM-DD"),
     ],
 )
 def test_a_simple_pattern_has_words(pattern: str, words: str) -> None:

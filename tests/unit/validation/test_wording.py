@@ -1,8 +1,15 @@
 """What a caller reads about a field that breaks an annotation of the contract."""
 
+from collections.abc import Iterator
+
 import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 
+from gateway.formats.patterns import in_words
+from gateway.grpc_api import server  # noqa: F401  Registers every contract.
+from gateway.validation.annotations import field_rules
 from gateway.validation.validator import Validation
 from issuer.callback.v1 import messages_pb2 as callback
 from issuer.callback.v1 import replies_pb2
@@ -156,3 +163,29 @@ def test_what_is_missing_is_required_and_what_to_send_is_named(message: Message,
 )
 def test_what_is_wrong_is_described_by_what_it_must_be(message: Message, found: dict[str, str]) -> None:
     assert described(message) == found
+
+
+def patterns_within(message: Descriptor, seen: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and pattern of each field that the annotations of a request check."""
+    if message.full_name not in seen and message is not areq_pb2.AReq.DESCRIPTOR:  # whose rules are tables
+        seen.add(message.full_name)
+        for field in message.fields:
+            rules = field_rules(field)
+            yield from (
+                (field.full_name, text.pattern) for text in (rules.string, rules.repeated.items.string) if text.pattern
+            )
+            if field.message_type is not None:
+                yield from patterns_within(field.message_type, seen)
+
+
+def test_no_caller_has_to_read_a_regular_expression() -> None:
+    seen: set[str] = set()
+    found = [
+        each
+        for area in ("callback", "card", "consumer", "notification", "threeds")
+        for service in Default().FindFileByName(f"issuer/{area}/v1/service.proto").services_by_name.values()
+        for rpc in service.methods
+        for each in patterns_within(rpc.input_type, seen)
+    ]
+    assert len(found) > 50
+    assert [(name, pattern) for name, pattern in found if pattern in in_words(pattern)] == []
