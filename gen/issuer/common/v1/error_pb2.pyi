@@ -52,8 +52,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UPSTREAM_FORBIDDEN: _ErrorReason.ValueType  # 9
     """The current state or the reason code does not allow the action (HTTP 403). Status FAILED_PRECONDITION."""
     ERROR_REASON_UPSTREAM_NOT_FOUND: _ErrorReason.ValueType  # 10
-    """The upstream does not know the issuer, or what the call is about: a card, consumer, card product, app installation or
-    operation (HTTP 404). Status NOT_FOUND.
+    """The upstream does not know the issuer, or what the call is about: a card, consumer, card product, operation or app
+    installation (HTTP 404). Status NOT_FOUND.
     """
     ERROR_REASON_UPSTREAM_CONFLICT: _ErrorReason.ValueType  # 11
     """The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS."""
@@ -206,6 +206,12 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
       certainly ended it: `d1.total_timeout_seconds` and 5 s from its start, 15 s by default. A different request under
       the id fails with REQUEST_ID_REUSED; `encrypted_data` that was encrypted anew makes a request different. Empty:
       nothing is remembered.
+
+    Common field of what an upstream sent:
+    - `unrecognized`: what D1 or a party of the 3-D Secure transaction sent and the other fields of the message do not
+      hold, unchanged and under its own name: unknown fields, values of another type or length than documented, and codes
+      that an enum without a text beside it does not know. A whole number beyond 2^53 is text with all its digits, and so
+      is a number too large for a double.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -237,8 +243,8 @@ gateway's operators. Status INTERNAL.
 ERROR_REASON_UPSTREAM_FORBIDDEN: ErrorReason.ValueType  # 9
 """The current state or the reason code does not allow the action (HTTP 403). Status FAILED_PRECONDITION."""
 ERROR_REASON_UPSTREAM_NOT_FOUND: ErrorReason.ValueType  # 10
-"""The upstream does not know the issuer, or what the call is about: a card, consumer, card product, app installation or
-operation (HTTP 404). Status NOT_FOUND.
+"""The upstream does not know the issuer, or what the call is about: a card, consumer, card product, operation or app
+installation (HTTP 404). Status NOT_FOUND.
 """
 ERROR_REASON_UPSTREAM_CONFLICT: ErrorReason.ValueType  # 11
 """The card id or the PAN is in use, or cannot be used again (HTTP 409). Status ALREADY_EXISTS."""

@@ -12,7 +12,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 EMV_CODE_FIELD_NUMBER: _builtins.int
 emv_code: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, _builtins.str]
-"""Code of an enum value in EMV 3DS messages, for example `01`. The number is one of those that protobuf leaves to each
-organisation, and none of the first, which callers may use for options of their own: in Go, C++ and Python, a
+"""Code of an enum value in EMV 3DS messages, for example `01`. The number is one of those that protobuf leaves to
+each organisation, and none of the first, which callers may use for options of their own: in Go, C++ and Python, a
 program that loads two options with one number fails at once.
 """

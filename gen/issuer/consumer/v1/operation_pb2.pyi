@@ -149,9 +149,7 @@ class ConsumerOperation(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-        so is a number too large for a double.
-        """
+        """D1's further data; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -193,9 +191,7 @@ class ConsumerOperationDetails(_message.Message):
     """
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-        so is a number too large for a double.
-        """
+        """D1's further data; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,

@@ -166,10 +166,7 @@ class AcsRenderingType(_message.Message):
     """Mode of the device's user interface, a code. Only in 2.3.1."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -353,10 +350,7 @@ class MessageExtension(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
-        beyond 2^53 is text with all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`. Empty in requests."""
 
     def __init__(
         self,
@@ -710,10 +704,7 @@ class BroadcastInformation(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
-        beyond 2^53 is text with all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`. Empty in requests."""
 
     def __init__(
         self,
@@ -752,10 +743,7 @@ class CardholderInfo(_message.Message):
     """URL of the card scheme's logo. Only in 2.3.1. An https URL."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -827,10 +815,7 @@ class SpcTransData(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -876,10 +861,7 @@ class SpcImage(_message.Message):
     """Logo in a single colour. Only in 2.3.1. An https or data URL."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -912,10 +894,7 @@ class WebAuthnCred(_message.Message):
     """The credential's id. Only in 2.3.1. base64url. 16 to 1000 characters. Required."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -957,10 +936,7 @@ class AcsProtocolVersion(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -994,9 +970,7 @@ class SupportedMsgExt(_message.Message):
     """The extension's version. Required."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        values of another JSON type than specified.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,

@@ -126,9 +126,7 @@ class ThreeDSOperation(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-        so is a number too large for a double.
-        """
+        """D1's further data; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,
@@ -170,9 +168,7 @@ class ThreeDSOperationDetails(_message.Message):
     """The 3DS server transaction id (EMV 3DS `threeDSServerTransID`), usually a UUID; empty if D1 sends none."""
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-        so is a number too large for a double.
-        """
+        """D1's further data; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,

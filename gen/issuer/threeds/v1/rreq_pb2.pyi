@@ -253,10 +253,7 @@ class RReq(_message.Message):
 
     @_builtins.property
     def unrecognized(self) -> _struct_pb2.Struct:
-        """Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-        codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-        all its digits, and so is a number too large for a double.
-        """
+        """Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`."""
 
     def __init__(
         self,

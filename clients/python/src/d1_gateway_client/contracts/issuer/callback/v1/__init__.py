@@ -292,8 +292,7 @@ class AuthenticateConsumerRequest(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -687,8 +686,7 @@ class DeliverOtpRequest(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -957,8 +955,7 @@ class ThreeDsTransaction(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 

@@ -180,8 +180,7 @@ class CreateCardResponse(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -411,8 +410,7 @@ class RenewCardResponse(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -503,8 +501,7 @@ class ReplaceCardResponse(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 

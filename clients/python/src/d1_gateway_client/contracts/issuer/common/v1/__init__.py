@@ -108,6 +108,12 @@ class ErrorReason(betterproto2.Enum):
       certainly ended it: `d1.total_timeout_seconds` and 5 s from its start, 15 s by default. A different request under
       the id fails with REQUEST_ID_REUSED; `encrypted_data` that was encrypted anew makes a request different. Empty:
       nothing is remembered.
+
+    Common field of what an upstream sent:
+    - `unrecognized`: what D1 or a party of the 3-D Secure transaction sent and the other fields of the message do not
+      hold, unchanged and under its own name: unknown fields, values of another type or length than documented, and codes
+      that an enum without a text beside it does not know. A whole number beyond 2^53 is text with all its digits, and so
+      is a number too large for a double.
     """
 
     UNSPECIFIED = 0
@@ -166,8 +172,8 @@ class ErrorReason(betterproto2.Enum):
 
     UPSTREAM_NOT_FOUND = 10
     """
-    The upstream does not know the issuer, or what the call is about: a card, consumer, card product, app installation or
-    operation (HTTP 404). Status NOT_FOUND.
+    The upstream does not know the issuer, or what the call is about: a card, consumer, card product, operation or app
+    installation (HTTP 404). Status NOT_FOUND.
     """
 
     UPSTREAM_CONFLICT = 11

@@ -677,9 +677,7 @@ class AcsProtocolVersion(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -718,9 +716,7 @@ class AcsRenderingType(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -1842,9 +1838,7 @@ class ARes(betterproto2.Message):
         100, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -1962,9 +1956,7 @@ class BroadcastInformation(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
-    beyond 2^53 is text with all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`. Empty in requests.
     """
 
 
@@ -2030,9 +2022,7 @@ class CardholderInfo(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -2119,9 +2109,7 @@ class Crd(betterproto2.Message):
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -2311,9 +2299,7 @@ class Erro(betterproto2.Message):
         30, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -2659,9 +2645,7 @@ class MessageExtension(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. Empty in requests. A whole number
-    beyond 2^53 is text with all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`. Empty in requests.
     """
 
 
@@ -2953,9 +2937,7 @@ class RReq(betterproto2.Message):
         100, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -3063,9 +3045,7 @@ class SpcImage(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -3149,9 +3129,7 @@ class SpcTransData(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -3200,8 +3178,7 @@ class SupportedMsgExt(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    values of another JSON type than specified.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -3305,8 +3282,7 @@ class ThreeDsOperation(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -3334,8 +3310,7 @@ class ThreeDsOperationDetails(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    D1's data that the fields above do not hold, unchanged. A whole number beyond 2^53 is text with all its digits, and
-    so is a number too large for a double.
+    D1's further data; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
@@ -3463,9 +3438,7 @@ class WebAuthnCred(betterproto2.Message):
         15, betterproto2.TYPE_MESSAGE, optional=True
     )
     """
-    Data of the upstream response that the fields above do not hold, unchanged and under its EMV name: unknown fields,
-    codes unknown to an enum above, values of another JSON type than specified. A whole number beyond 2^53 is text with
-    all its digits, and so is a number too large for a double.
+    Further data of the upstream response; a common field, see `issuer.common.v1.ErrorReason`.
     """
 
 
