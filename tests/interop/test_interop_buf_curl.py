@@ -1,6 +1,5 @@
 """Clients of reflection and of the contracts' folder: `buf curl`, and grpcio's descriptor database."""
 
-import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +8,14 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from d1_gateway_client.testing import Flow, SandboxGateway, Status
+from tests.interop.interop_contracts import run
 from tests.interop.interop_docs import blocks
 from tests.interop.interop_processes import Program, running
 
-_SETUP, _SCHEMA, _CALL, _WATCH, _ANSWER = blocks("buf curl", "sh")
+_SETUP, _SCHEMA, _CALL, _DETAIL, _WATCH, _ANSWER = blocks("buf curl", "sh")
 _REGISTRATION, _REPLY = (json.loads(block) for block in blocks("buf curl", "json"))
 _FAILED_PRECONDITION = 9 * 8
 """As an exit status."""
@@ -32,18 +31,19 @@ def curl(gateway: SandboxGateway, command: str, further_setup: str = "") -> Iter
         yield program
 
 
-def test_a_call_succeeds_and_a_refused_one_says_why(d1_gateway: SandboxGateway, new_card: Callable[[], str]) -> None:
+def test_a_call_succeeds_and_a_refused_one_says_why(
+    d1_gateway: SandboxGateway, new_card: Callable[[], str], contracts: Path
+) -> None:
     command = _CALL.replace("card_1", new_card())
     with curl(d1_gateway, command) as program:
         assert program.hear() == {}
         assert program.ended() == 0
     with curl(d1_gateway, command) as program:
         assert program.ended() == _FAILED_PRECONDITION
-        detail = json.loads(program.complaint())["details"][0]
-    assert detail["type"] == "google.rpc.ErrorInfo"
-    # It leaves the padding of base64 out.
-    info = ErrorInfo.FromString(base64.b64decode(detail["value"] + "=="))
-    assert (info.reason, info.metadata["outcome"]) == ("UPSTREAM_FORBIDDEN", "REJECTED")
+        detail = json.loads(program.complaint())["details"][1]
+    assert detail["type"] == "issuer.common.v1.ErrorDetail"
+    shown = json.loads(run("sh", "-c", _DETAIL.replace("VALUE", detail["value"]), folder=contracts.parent))
+    assert (shown["reason"], shown["outcome"]) == ("ERROR_REASON_UPSTREAM_FORBIDDEN", "ERROR_OUTCOME_REJECTED")
 
 
 def test_the_folder_of_the_contracts_serves_as_well_as_reflection(
