@@ -784,7 +784,9 @@ class CardBackfill(_message.Message):
     """Of those that D1 lists, those without a usable id, which cannot be appended."""
     @_builtins.property
     def error(self) -> Global___CardBackfillError:
-        """Why D1's history of the card could not be read to its end; absent if it could. What could be read is appended."""
+        """Failure that kept D1's history of the card from being read to its end; absent if there is none. What could be read
+        is appended.
+        """
 
     def __init__(
         self,
@@ -806,7 +808,7 @@ Global___CardBackfill: _TypeAlias = CardBackfill  # noqa: Y015
 
 @_typing.final
 class CardBackfillError(_message.Message):
-    """Why a card could not be done."""
+    """Failure of a card's backfill."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -161,7 +161,7 @@ class BackfillNotificationsResponse(betterproto2.Message):
     What became of one card, or why there is no next one yet.
 
     Oneofs:
-        - progress: One of these.
+        - progress: A card, or a pause before the next one.
     """
 
     card: "CardBackfill | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True, group="progress")
@@ -237,7 +237,8 @@ class CardBackfill(betterproto2.Message):
 
     error: "CardBackfillError | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Why D1's history of the card could not be read to its end; absent if it could. What could be read is appended.
+    Failure that kept D1's history of the card from being read to its end; absent if there is none. What could be read
+    is appended.
     """
 
 
@@ -247,7 +248,7 @@ default_message_pool.register_message("issuer.notification.v1", "CardBackfill", 
 @dataclass(eq=False, repr=False)
 class CardBackfillError(betterproto2.Message):
     """
-    Why a card could not be done.
+    Failure of a card's backfill.
     """
 
     detail: "__common__v1__.ErrorDetail | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
