@@ -1,7 +1,7 @@
 """Writes the contracts' comments as pages: ``python tools/contract_pages.py IMAGE FOLDER``.
 
-Each service has a page, with everything that its rpcs send and return; what no rpc names has one for its package. The
-image needs source information.
+Each service has a page, with everything that its rpcs send and return. What no rpc names, and the packages that belong
+to no service, have a page for their package. The image needs source information.
 """
 
 import re
@@ -67,7 +67,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Page:
-    """A page: a service, or a package's types that no service reaches; and the types that it describes."""
+    """A page: a service, or a package's types that no service's page has; and the types that it describes."""
 
     title: str
     package: str
@@ -122,13 +122,15 @@ def _with_nested(outer: Declared) -> Iterator[Declared]:
 
 
 def _pages(declared: Mapping[str, Declared]) -> Iterator[Page]:
+    packages = {each.package for each in declared.values() if isinstance(each.proto, ServiceDescriptorProto)}
+    of_services = {name: each for name, each in declared.items() if each.package in packages}
     described: set[str] = set()
     for service in declared.values():
         if isinstance(service.proto, ServiceDescriptorProto):
             types: dict[str, Declared] = {}
             for method in service.proto.method:
-                _reach(method.input_type, declared, types)
-                _reach(method.output_type, declared, types)
+                _reach(method.input_type, of_services, types)
+                _reach(method.output_type, of_services, types)
             described |= types.keys()
             yield Page(service.name, service.package, list(types.values()), service)
     rest: dict[str, list[Declared]] = {}
