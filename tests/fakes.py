@@ -270,6 +270,7 @@ class FakeKeyValueStore:
     def __init__(self) -> None:
         self.now = 0.0
         """In seconds."""
+        self.call_count = 0
         self._held: dict[str, tuple[bytes, float]] = {}
         self._failing = False
 
@@ -317,6 +318,7 @@ class FakeKeyValueStore:
         return value if self.now < expiry else None
 
     async def _reach(self) -> None:
+        self.call_count += 1
         await _next_turn()
         if self._failing:
             raise GatewayError(

@@ -19,6 +19,7 @@ from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap import platform as card_platform
 from gateway.bootstrap.application import Gateway
 from gateway.bootstrap.audit import Audit, check_audit, opened_audit
+from gateway.bootstrap.backfill import Backfills, opened_backfills
 from gateway.bootstrap.platform import CardPlatform
 from gateway.bootstrap.storage import check_storage, open_storage, record_cipher
 from gateway.callbacks.broker import Broker
@@ -98,6 +99,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         three_ds = await _connect_three_ds_server(stack, base)
         core = await _open_core(stack, base)
+        backfills = await stack.enter_async_context(opened_backfills(settings, platform.history, core.storage))
         audit = await stack.enter_async_context(opened_audit(settings.audit))
         readiness = Readiness(
             core.storage.log,
@@ -119,7 +121,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         servicers = (
             *three_ds,
             callbacks,
-            CardServicer(platform.cards),
+            CardServicer(backfills.noting(platform.cards)),
             ConsumerServicer(platform.authenticators, platform.consumers, core.results),
             NotificationServicer(core.storage.log, core.watchers, backfills),
             ThreeDSOperationServicer(platform.history),
@@ -127,7 +129,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         gateway = Gateway(
             settings=settings,
             rpc=await _rpc_server(stack, base, core, audit, servicers, platform.total_timeout_seconds),
-            edge=_edge_server(base, core, platform),
+            edge=_edge_server(base, core, platform, backfills),
             edge_tls=base.certificates.edge,
             watchers=core.watchers,
             backfills=backfills,
@@ -137,6 +139,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         addresses = await gateway.start()
         stack.push_async_callback(gateway.stop)
+        await stack.enter_async_context(backfills.running())
         yield addresses
 
 
@@ -321,10 +324,10 @@ async def _rpc_server(
     )
 
 
-def _edge_server(base: _Base, core: _Core, platform: CardPlatform) -> EdgeServer:
+def _edge_server(base: _Base, core: _Core, platform: CardPlatform, backfills: Backfills) -> EdgeServer:
     log = InstrumentedLog(core.storage.log, base.metrics, base.traces)
     bus = InstrumentedBus(core.broker, base.metrics, base.traces)
-    callbacks = platform.callbacks(log, bus, core.results)
+    callbacks = platform.callbacks(log, bus, core.results, backfills.notes)
     return EdgeServer(
         callbacks=callbacks,
         clients=base.clients,

@@ -20,6 +20,7 @@ from gateway.ports import (
     CallbackBus,
     CardIssuer,
     Consumers,
+    MissedNotifications,
     OperationHistory,
 )
 from gateway.ports.meter import Unmeasured, UpstreamMeter
@@ -29,7 +30,9 @@ from gateway.tls.probe import Failure, probe
 
 __all__ = ["CardPlatform", "check", "connect", "trials"]
 
-_Callbacks: TypeAlias = Callable[[Appendable, CallbackBus, AuthenticationResultStore], PlatformCallbacks]
+_Callbacks: TypeAlias = Callable[
+    [Appendable, CallbackBus, AuthenticationResultStore, MissedNotifications | None], PlatformCallbacks
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class CardPlatform:
     authenticators: Authenticators
     history: OperationHistory
     callbacks: _Callbacks
-    """Creates the callbacks, from the event log, the bus to handlers and the results of authentications."""
+    """Creates the callbacks, from the event log, the bus to handlers, the results of authentications, and what takes
+    the cards of missed notifications."""
     total_timeout_seconds: float
     """Time limit of a call to the platform."""
 
@@ -68,7 +72,9 @@ async def connect(
     keys = issuer_keys(settings)
     _check_paths(settings)
 
-    def callbacks(log: Appendable, bus: CallbackBus, results: AuthenticationResultStore) -> PlatformCallbacks:
+    def callbacks(
+        log: Appendable, bus: CallbackBus, results: AuthenticationResultStore, missed: MissedNotifications | None
+    ) -> PlatformCallbacks:
         encryption = api.D1CardDataEncryption(keys)
         return d1_callbacks(
             issuers,
@@ -78,6 +84,7 @@ async def connect(
             encryption=encryption,
             settings=settings.callbacks,
             meter=meter,
+            missed=missed,
             additional_banking_paths=settings.edge.additional_banking_paths,
         )
 

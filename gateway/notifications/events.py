@@ -9,7 +9,7 @@ from issuer.consumer.v1.operation_pb2 import ConsumerOperation
 from issuer.notification.v1.messages_pb2 import Notification
 from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
 
-__all__ = ["event_of", "state_text"]
+__all__ = ["event_of", "is_unread", "state_text"]
 
 
 def event_of(notification: Notification, received_ns: int) -> Event:
@@ -56,3 +56,8 @@ def state_text(operation: ThreeDSOperation | ConsumerOperation) -> str:
     if operation.type_text and operation.status_text:
         return orjson.dumps([operation.type_text, operation.status_text]).decode()
     return sha256(operation.SerializeToString(deterministic=True)).hexdigest()
+
+
+def is_unread(event: Event) -> bool:
+    """Return whether the event's state could not be told, so that its content stands for it: see `state_text`."""
+    return event.state != "" and not event.state.startswith("[")

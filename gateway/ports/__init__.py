@@ -28,7 +28,7 @@ from gateway.ports.event_log import (
     StoredEvent,
     StoredSubscription,
 )
-from gateway.ports.history import HistoryPage, OperationHistory
+from gateway.ports.history import HistoryPage, MissedNotifications, OperationHistory
 from gateway.ports.storage import (
     LISTED_KEY,
     Damage,
@@ -69,6 +69,7 @@ __all__ = [
     "KeyValueStore",
     "Lease",
     "LogBounds",
+    "MissedNotifications",
     "NoReply",
     "OperationHistory",
     "Payloads",

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from gateway.ports.cards import Call
 from issuer.threeds.v1 import operation_pb2
 
-__all__ = ["HistoryPage", "OperationHistory"]
+__all__ = ["HistoryPage", "MissedNotifications", "OperationHistory"]
 
 
 class HistoryPage(NamedTuple):
@@ -34,4 +34,12 @@ class OperationHistory(Protocol):
 
     async def get_operation(self, card_id: str, operation_id: str, call: Call) -> operation_pb2.ThreeDSOperation:
         """Return an operation."""
+        ...
+
+
+class MissedNotifications(Protocol):
+    """Takes the cards whose history has to be read, because a notification was not stored as it was meant."""
+
+    def note(self, issuer_id: str, card_id: str) -> None:
+        """Note that a notification of a card was refused, or could not be read. Never blocks, never raises."""
         ...

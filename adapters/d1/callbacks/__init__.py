@@ -13,7 +13,7 @@ from adapters.d1.callbacks.notifications import Notifications
 from adapters.d1.callbacks.step_up import StepUpCallbacks
 from gateway.edge.auth_tokens import Token
 from gateway.edge.platform import PlatformCallbacks
-from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption
+from gateway.ports import Appendable, AuthenticationResultStore, CallbackBus, CardDataEncryption, MissedNotifications
 from gateway.ports.meter import UpstreamMeter
 from gateway.settings import CallbackPolicySettings, CallbackSettings
 
@@ -32,6 +32,7 @@ def d1_callbacks(
     encryption: CardDataEncryption,
     settings: CallbackSettings,
     meter: UpstreamMeter,
+    missed: MissedNotifications | None = None,
     additional_banking_paths: Sequence[str] = (),
 ) -> PlatformCallbacks:
     """Assemble all callbacks of D1 for the configured issuers.
@@ -44,13 +45,14 @@ def d1_callbacks(
         encryption: Encrypts card data for D1.
         settings: Deadlines and fallbacks.
         meter: Counts fields that do not fit.
+        missed: Takes the cards of notifications that were refused or not understood; None if nobody does.
         additional_banking_paths: Where the callbacks about consumers are served too: other paths than
             `schema.BANKING`, each once.
     """
     dispatcher = CallbackDispatcher(bus)
     poll = settings.authentication_result
     groups = (
-        Notifications(issuers, log, meter),
+        Notifications(issuers, log, meter, missed),
         ConsumerCallbacks(
             issuers, dispatcher, meter, information=settings.consumer_information, otp=settings.deliver_otp
         ),

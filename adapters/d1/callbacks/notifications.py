@@ -20,8 +20,8 @@ from adapters.d1.callbacks.request import id_in_path, issuer_in_path
 from gateway.edge.request_body import read_json
 from gateway.edge.responses import empty_response
 from gateway.logging import correlation
-from gateway.notifications.events import event_of
-from gateway.ports import Appendable, Event, EventKind
+from gateway.notifications.events import event_of, is_unread
+from gateway.ports import Appendable, Event, EventKind, MissedNotifications
 from gateway.ports.meter import UpstreamMeter
 from issuer.notification.v1.messages_pb2 import Notification
 
@@ -69,9 +69,25 @@ class Notifications:
     - GatewayError: EVENT_LOG_UNAVAILABLE; D1 sends all of it again.
     """
 
-    def __init__(self, issuers: Container[str], log: Appendable, meter: UpstreamMeter) -> None:
+    def __init__(
+        self,
+        issuers: Container[str],
+        log: Appendable,
+        meter: UpstreamMeter,
+        missed: MissedNotifications | None = None,
+    ) -> None:
+        """Take the notifications of the configured issuers.
+
+        Args:
+            issuers: The issuers that are served.
+            log: Takes the notifications.
+            meter: Counts fields that do not fit.
+            missed: Takes the cards whose notifications got no success, or were not understood; None if nothing is done
+                about them.
+        """
         self._issuers = issuers
         self._log = log
+        self._missed = missed
         self._misfits = Misfits(meter)
 
     def routes(self) -> list[web.RouteDef]:
@@ -83,7 +99,14 @@ class Notifications:
 
     async def post_three_ds(self, request: web.Request) -> web.Response:
         """Take the notification of one or more 3DS operations on a card."""
-        await self._take(request, _THREE_DS)
+        try:
+            is_unclear = await self._take(request, _THREE_DS)
+        except BaseException:
+            # D1 may have given up by the time it hears of it; or it does not send the notification again.
+            self._note(request)
+            raise
+        if is_unclear:
+            self._note(request)
         return empty_response(d1.THREE_DS_NOTIFICATION_STATUS)
 
     async def post_consumer(self, request: web.Request) -> web.Response:
@@ -91,7 +114,8 @@ class Notifications:
         await self._take(request, _CONSUMER)
         return empty_response(d1.CONSUMER_NOTIFICATION_STATUS)
 
-    async def _take(self, request: web.Request, kind: _Kind) -> None:
+    async def _take(self, request: web.Request, kind: _Kind) -> bool:
+        """Store the operations. Returns whether the state of one could not be told."""
         issuer_id = issuer_in_path(request, self._issuers)
         subject_id = id_in_path(request, kind.subject, kind.form)
         body = await read_json(request)
@@ -109,6 +133,12 @@ class Notifications:
         if unusable:
             # After the others are stored: D1 does not send again what gets a 400.
             raise FieldError(f"{unusable[0]}{d1.ThreeDSOperation.OPERATION_ID} must match {OPERATION_ID.pattern}")
+        return any(map(is_unread, events))
+
+    def _note(self, request: web.Request) -> None:
+        issuer_id, card_id = request.match_info["issuerId"], request.match_info[_THREE_DS.subject]
+        if self._missed is not None and issuer_id in self._issuers and CARD_ID.fullmatch(card_id):
+            self._missed.note(issuer_id, card_id)
 
 
 def _operations(body: dict[str, Any]) -> Iterator[tuple[str, Fields]]:

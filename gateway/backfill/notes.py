@@ -1,0 +1,121 @@
+"""What a gateway notes of cards while it works, for the gateway that does the backfills.
+
+Neither a callback nor an rpc waits for a note: it is kept in memory, and stored right after.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final, TypeAlias
+
+import structlog
+
+from gateway.backfill.records import Gap, Records, Refused
+from gateway.backfill.state import Cause
+from gateway.errors import GatewayError
+
+__all__ = ["CardNotes"]
+
+_Card: TypeAlias = tuple[str, str]
+"""Ids of an issuer and a card."""
+
+_MAX_PENDING: Final = 10_000
+"""Notes of each kind in memory, while the storage is unavailable."""
+_MAX_REMEMBERED: Final = 100_000
+"""Active cards that are known to be noted."""
+_REPEAT_MS: Final = 6 * 3_600_000
+"""How long an active card is not noted again."""
+_RETRY_SECONDS: Final = 2.0
+_CLOSE_SECONDS: Final = 2.0
+_OLDEST_MS: Final = 24 * 3_600_000
+"""How long before its notification an operation may have happened: the platform repeats notifications."""
+
+_log = structlog.get_logger(__name__)
+
+
+class CardNotes:
+    """A `gateway.ports.MissedNotifications` that also takes the cards that are changed."""
+
+    def __init__(
+        self, records: Records, *, active_card_seconds: float, settle_seconds: float, now_ms: Callable[[], int]
+    ) -> None:
+        """Start without notes.
+
+        Args:
+            records: Where they are stored.
+            active_card_seconds: How long a changed card counts as active.
+            settle_seconds: How long the platform may take to repeat a notification that was refused.
+            now_ms: The wall clock, in milliseconds since 1970 (UTC).
+        """
+        self._records = records
+        self._active_card_seconds = active_card_seconds
+        self._settle_ms = round(settle_seconds * 1000)
+        self._now_ms = now_ms
+        self._missed: dict[_Card, int] = {}
+        self._lost: dict[str, int] = {}
+        """By issuer, since when there was no room for a missed notification."""
+        self._active: dict[_Card, None] = {}
+        self._remembered: OrderedDict[_Card, int] = OrderedDict()
+        self._noted = asyncio.Event()
+
+    def note(self, issuer_id: str, card_id: str) -> None:
+        """Note that a notification of a card was refused, or could not be read."""
+        if len(self._missed) < _MAX_PENDING or (issuer_id, card_id) in self._missed:
+            self._missed[issuer_id, card_id] = self._now_ms()
+        else:
+            self._lost.setdefault(issuer_id, self._now_ms())
+        self._noted.set()
+
+    def note_change(self, issuer_id: str, card_id: str) -> None:
+        """Note that a card was changed, unless it was noted a short time ago."""
+        card, now_ms = (issuer_id, card_id), self._now_ms()
+        if now_ms - self._remembered.get(card, 0) < _REPEAT_MS or len(self._active) >= _MAX_PENDING:
+            return
+        self._remembered[card] = now_ms
+        self._remembered.move_to_end(card)
+        if len(self._remembered) > _MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        self._active[card] = None
+        self._noted.set()
+
+    @asynccontextmanager
+    async def stored(self) -> AsyncIterator[None]:
+        """Store the notes for as long as the context lasts, and what is left as it ends."""
+        storing = asyncio.create_task(self._store_regularly())
+        try:
+            yield
+        finally:
+            storing.cancel()
+            await asyncio.gather(storing, return_exceptions=True)
+            with suppress(GatewayError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._store()
+            if self._missed or self._lost:
+                _log.error("backfill_notes_lost", cards=len(self._missed), issuers=len(self._lost))
+
+    async def _store_regularly(self) -> None:
+        while True:
+            await self._noted.wait()
+            self._noted.clear()
+            try:
+                await self._store()
+            except GatewayError:
+                # Whoever answers calls and callbacks logs that.
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._noted.set()
+
+    async def _store(self) -> None:
+        # Removed afterwards, so that nothing is lost by a failure; and only if nothing came meanwhile.
+        for (issuer_id, card_id), time_ms in list(self._missed.items()):
+            refused = Refused(time_ms - _OLDEST_MS, time_ms + self._settle_ms)
+            await self._records.add_refused(issuer_id, card_id, refused)
+            if self._missed[issuer_id, card_id] == time_ms:
+                del self._missed[issuer_id, card_id]
+        for issuer_id, time_ms in list(self._lost.items()):
+            gap = Gap(time_ms - _OLDEST_MS, self._now_ms(), Cause.REFUSED)
+            await self._records.add_gap(issuer_id, gap)
+            del self._lost[issuer_id]
+        for card in list(self._active):
+            await self._records.add_active(*card, self._active_card_seconds + _REPEAT_MS / 1000)
+            del self._active[card]
