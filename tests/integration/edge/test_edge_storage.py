@@ -1,6 +1,7 @@
 """A 204 means that a notification is on disk, whole and once; any other status that it is not."""
 
 import asyncio
+import io
 import shutil
 import sqlite3
 from contextlib import closing
@@ -174,3 +175,51 @@ async def test_an_operation_with_an_id_is_one_even_with_a_list_of_operations_bes
     assert (await caller.notify(event(operations=["a", "b"]))).status == 204
     (held,) = await caller.stored()
     assert json_format.MessageToDict(held.three_ds_operation.unrecognized) == {"operations": ["a", "b"]}
+
+
+def _noted(caller: EdgeCaller) -> bool:
+    """Return whether the card is noted for a backfill, and forget it."""
+    with closing(sqlite3.connect(caller.running.event_log, timeout=30)) as database, database:
+        key = f"backfill.card.{caller.running.sandbox.issuer_id}.{caller.card_id}"
+        return database.execute("DELETE FROM entry WHERE key = ?", [key]).rowcount > 0
+
+
+async def test_the_card_of_a_notification_that_is_refused_or_not_understood_is_noted(caller: EdgeCaller) -> None:
+    def noted() -> Any:
+        return asyncio.to_thread(_noted, caller)
+
+    async def becomes_noted() -> None:
+        async with asyncio.timeout(10):
+            while not await noted():  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0.01)
+
+    for body in (event(operationId="no id"), event(operationId=...), {"operations": [event(), event(operationId=7)]}):
+        assert (await caller.notify(body)).status == 400
+        await becomes_noted()
+    assert (await caller.post(b"{", "text/plain")).status == 415
+    await becomes_noted()
+    assert (await caller.post(b'{"operationId": ')).status == 400
+    await becomes_noted()
+    assert (await caller.post(io.BytesIO(b" " * 2_000_000))).status == 413
+    await becomes_noted()
+    for body in (event(operationId="op_2", status=...), event(operationId="op_3", operation="x" * 65)):
+        assert (await caller.notify(body)).status == 204
+        await becomes_noted()
+
+    for body in (event(operationId="op_4"), event(operationId="op_4"), event(operationId="op_5", status="NEW")):
+        assert (await caller.notify(body)).status == 204
+    assert (await caller.notify_consumer(consumer_event(operationId=...))).status == 400
+    assert (await caller.notify(event(), card_id="a.b")).status == 400
+    await asyncio.sleep(0.2)
+    assert not await noted()
+
+
+async def test_the_card_of_a_notification_that_breaks_off_is_noted(caller: EdgeCaller) -> None:
+    async with caller.connection() as (_, writer):
+        writer.write(caller.raw_event()[:-10])
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        async with asyncio.timeout(10):
+            while not await asyncio.to_thread(_noted, caller):  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0.01)
