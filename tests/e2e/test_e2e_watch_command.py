@@ -109,6 +109,8 @@ async def test_json_lines_have_the_names_of_the_contract_and_a_cursor_to_resume_
         ("--status pending --kind consumer", ["op_3"]),
         ("--operation-id op_2 --operation-id op_4", ["op_2", "op_4"]),
         ("--card card_3", []),
+        ("--recovered", []),
+        ("--no-recovered --kind 3ds", ["op_1", "op_2"]),
         ("--since 1h", ["op_1", "op_2", "op_3", "op_4"]),
     ],
 )

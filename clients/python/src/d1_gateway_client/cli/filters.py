@@ -60,6 +60,7 @@ def notification_filter(
     types: Iterable[str],
     statuses: Iterable[str],
     operation_ids: Iterable[str],
+    recovered: bool | None,
 ) -> NotificationFilter:
     """Build the filter that passes what matches one value of each option that is given.
 
@@ -70,6 +71,7 @@ def notification_filter(
         types: Operation types, as in ``--json`` without the prefix, or in D1's words.
         statuses: Operation statuses, likewise.
         operation_ids: D1's operation ids.
+        recovered: Whether the gateway has fetched them from D1's history; None for both.
 
     Raises:
         UnusableWordError: A type or status is unknown, or no notification can match all options.
@@ -82,7 +84,9 @@ def notification_filter(
             left &= {kind for kind, members in zip(Kind, chosen, strict=True) if members}
     if not left:
         raise UnusableWordError("--kind, --type, --status: no notification can match all of these")
-    wanted = NotificationFilter(card_ids=[*cards], consumer_ids=[*consumers], operation_ids=[*operation_ids])
+    wanted = NotificationFilter(
+        card_ids=[*cards], consumer_ids=[*consumers], operation_ids=[*operation_ids], recovered=recovered
+    )
     if left == set(Kind) and not any((*chosen_types, *chosen_statuses)):
         return wanted
     if Kind.THREE_DS in left:

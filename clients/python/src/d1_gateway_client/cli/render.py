@@ -56,6 +56,7 @@ def _cells(shown: Notification) -> tuple[str, ...]:
         operation.type_text,
         operation.status_text,
         operation.operation_id,
+        *(("recovered",) if shown.recovered else ()),
     )
 
 

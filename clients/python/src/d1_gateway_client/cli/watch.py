@@ -53,6 +53,14 @@ Statuses: TypeAlias = Annotated[
     list[str] | None, typer.Option(help="Operation status: successful, failed, pending.", rich_help_panel=_FILTER)
 ]
 OperationIds: TypeAlias = Annotated[list[str] | None, typer.Option(help="D1's operation id.", rich_help_panel=_FILTER)]
+Recovered: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--recovered/--no-recovered",
+        help="Only what the gateway has fetched from D1's history, or nothing of it.",
+        rich_help_panel=_FILTER,
+    ),
+]
 Since: TypeAlias = Annotated[
     str | None, typer.Option(metavar="AGO", help="Start this long ago: 90s, 10m, 2h, 1d.", rich_help_panel=_START)
 ]
@@ -87,6 +95,7 @@ def watch(
     type_: Types = None,
     status: Statuses = None,
     operation_id: OperationIds = None,
+    recovered: Recovered = None,
     since: Since = None,
     from_start: FromStart = False,
     after: After = None,
@@ -101,7 +110,7 @@ def watch(
     token_file: TokenFile = None,
     server_name: ServerName = None,
 ) -> None:
-    """Print notifications, oldest first, one per line.
+    """Print notifications, oldest first, one per line. Those fetched from D1's history end in "recovered".
 
     Reconnects after a lost connection and prints nothing twice; with --no-follow, a lost connection is a failure.
 
@@ -116,7 +125,7 @@ def watch(
     - 130: Ctrl-C before the end
     """
     connection = Connection(address, ca_file, certificate_file, key_file, token_file, server_name)
-    selection = _Selection(card, consumer, kind, type_, status, operation_id)
+    selection = _Selection(card, consumer, kind, type_, status, operation_id, recovered)
     layout = as_json() if json else as_table()
     try:
         request = WatchNotificationsRequest(
@@ -144,6 +153,7 @@ class _Selection:
     types: list[str] | None
     statuses: list[str] | None
     operation_ids: list[str] | None
+    recovered: bool | None
 
     def to_filter(self) -> NotificationFilter:
         return notification_filter(
@@ -153,6 +163,7 @@ class _Selection:
             types=self.types or (),
             statuses=self.statuses or (),
             operation_ids=self.operation_ids or (),
+            recovered=self.recovered,
         )
 
 
