@@ -69,6 +69,14 @@ def test_watching_notifications(gateway: SandboxGateway) -> None:
     buyer.join()
 
 
+def test_backfills(gateway: SandboxGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.add_card("card_1", "consumer-1", pan="4970101234560011")
+    run("Backfills")
+    unknown, known = capsys.readouterr().out.splitlines()[::-1]
+    assert known == "card_1 recovered: 0"
+    assert unknown.startswith("card_2 failed: D1 does not know")
+
+
 def test_handling_callbacks(gateway: SandboxGateway) -> None:
     sent: list[tuple[str, str]] = []
 
@@ -119,6 +127,7 @@ def test_every_snippet_is_run() -> None:
         "Errors",
         "Form fields from the browser",
         "Watching notifications",
+        "Backfills",
         "Handling callbacks",
         "Testing your service",
     }

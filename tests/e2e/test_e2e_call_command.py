@@ -168,6 +168,7 @@ async def test_ctrl_c_ends_a_call_without_a_response() -> None:
         ("issuer.card.v2.CardService/SuspendCard", "did you mean CardService/SuspendCard?"),
         ("Nonsense", "ThreeDSOperationService/GetThreeDSOperation"),
         ("NotificationService/WatchNotifications", "use d1-gateway-client watch"),
+        ("NotificationService/BackfillNotifications", "use d1-gateway-client backfill"),
         ("CallbackService/HandleCallbacks", "use d1-gateway-client answer"),
     ],
 )

@@ -5,6 +5,7 @@
 The messages are in ``d1_gateway_client.contracts.issuer.<area>.v1``, with the contracts' comments.
 """
 
+from d1_gateway_client._backfilling import BackfillProgress
 from d1_gateway_client.callbacks import CallbackContext, CallbackHandler, CallbackRefusalReason, Refuse
 from d1_gateway_client.client import AsyncGatewayClient, GatewayClient
 from d1_gateway_client.errors import ErrorOutcome, ErrorReason, FieldViolation, GatewayError
@@ -14,6 +15,7 @@ from d1_gateway_client.watching import AsyncWatch, Watch
 __all__ = [
     "AsyncGatewayClient",
     "AsyncWatch",
+    "BackfillProgress",
     "CallbackContext",
     "CallbackHandler",
     "CallbackRefusalReason",

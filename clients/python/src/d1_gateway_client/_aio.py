@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import betterproto2
@@ -42,6 +42,7 @@ class Connection:
     """A channel to the gateway, with deadlines and retries for its calls."""
 
     def __init__(self, options: Options) -> None:
+        self.max_attempts = options.max_attempts
         self._options = options
         self._channel = grpc.aio.secure_channel(
             options.address, _channel.credentials(options), options=_channel.settings(options)
@@ -171,7 +172,7 @@ class Calls(ServiceStub):
         timeout: float | None = None,  # noqa: ASYNC109 (as above)
         deadline: Deadline | None = None,
         metadata: _Metadata | None = None,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         stream = await self._connection.server_stream(
             route,
             request,

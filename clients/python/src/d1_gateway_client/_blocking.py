@@ -1,7 +1,7 @@
 """Blocking calls: deadlines, retries, errors. The generated stubs use it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, cast
 
 import betterproto2
@@ -35,6 +35,7 @@ class Connection:
         is_own: bool,
         timeout_seconds: float | None = None,
     ) -> None:
+        self.max_attempts = options.max_attempts
         self._channel = channel
         self._options = options
         self._is_own = is_own
@@ -62,7 +63,9 @@ class Connection:
         method = self._channel.unary_unary(route, serializer, parser)
         return lambda request: self._call(route, method, request)
 
-    def unary_stream(self, route: str, serializer: _Serializer, parser: _Parser) -> Callable[[Any], Iterator[Any]]:
+    def unary_stream(
+        self, route: str, serializer: _Serializer, parser: _Parser
+    ) -> Callable[[Any], Generator[Any, None, None]]:
         """Return a function that opens a stream of responses; reading the stream raises `GatewayError`."""
         return lambda request: self._read(self.open(route, serializer, parser, request))
 
@@ -70,7 +73,7 @@ class Connection:
         """Open a stream of responses that raises gRPC's own errors."""
         return self._channel.unary_stream(route, serializer, parser)(request, metadata=self._metadata())
 
-    def _read(self, stream: Any) -> Iterator[Any]:
+    def _read(self, stream: Any) -> Generator[Any, None, None]:
         try:
             yield from stream
         except grpc.RpcError as error:

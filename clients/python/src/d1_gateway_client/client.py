@@ -1,6 +1,9 @@
 """The clients: one for asyncio, one for threads."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from contextlib import aclosing, closing
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
@@ -8,10 +11,13 @@ from typing import Self
 
 import grpc
 
-from d1_gateway_client import _aio, _blocking, _watching
+from d1_gateway_client import _aio, _backfilling, _blocking, _watching
+from d1_gateway_client._backfilling import BackfillProgress
 from d1_gateway_client.contracts.issuer.card.v1 import CardServiceAsyncStub, CardServiceSyncStub
 from d1_gateway_client.contracts.issuer.consumer.v1 import ConsumerServiceAsyncStub, ConsumerServiceSyncStub
 from d1_gateway_client.contracts.issuer.notification.v1 import (
+    BackfillNotificationsRequest,
+    BackfillNotificationsResponse,
     ListSubscriptionsRequest,
     NotificationFilter,
     NotificationServiceAsyncStub,
@@ -25,6 +31,7 @@ from d1_gateway_client.contracts.issuer.threeds.v1 import (
     ThreeDsOperationServiceAsyncStub,
     ThreeDsOperationServiceSyncStub,
 )
+from d1_gateway_client.errors import GatewayError
 from d1_gateway_client.options import Options
 from d1_gateway_client.watching import AsyncWatch, Watch
 
@@ -57,7 +64,7 @@ class _Operations(_aio.Calls, ThreeDsOperationServiceAsyncStub):
 
 
 class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
-    """NotificationService, with watches that reconnect by themselves, and a list without pages."""
+    """NotificationService, with watches and backfills that reconnect by themselves, and a list without pages."""
 
     def watch(
         self,
@@ -117,6 +124,38 @@ class AsyncNotifications(_aio.Calls, NotificationServiceAsyncStub):
                 return
             request = replace(request, page_token=page.next_page_token)
 
+    async def backfill(
+        self, card_ids: Iterable[str], *, since: datetime, issuer_id: str = ""
+    ) -> AsyncGenerator[BackfillProgress, None]:
+        """Fetch what the event log lacks of the 3DS operations of any number of cards.
+
+        Yields a `CardBackfill` for each card, and a `BackfillPause` for each pause that D1 asks for. After a lost
+        connection, or when the gateway shuts down, it resumes with the cards that are left. To stop early, close it
+        (``contextlib.aclosing``).
+
+        Args:
+            card_ids: The cards, by D1's card ids; repeated ones count once.
+            since: The time of the oldest operations to fetch; needs a time zone.
+            issuer_id: The issuer; empty if the gateway has only one.
+
+        Raises:
+            ValueError: The time has no time zone.
+            GatewayError: The gateway refuses the backfill, or cannot be reached at its start. That a card failed is in
+                its `CardBackfill.error`.
+        """
+        progress = _backfilling.Progress(card_ids, since, issuer_id, self._connection.max_attempts)
+        while (request := progress.request()) is not None:
+            error = None
+            stream = self._unary_stream(_backfilling.ROUTE, request, BackfillNotificationsResponse)
+            try:
+                async with aclosing(stream):
+                    async for response in stream:
+                        if (news := progress.take(response)) is not None:
+                            yield news
+            except GatewayError as failed:
+                error = failed
+            await asyncio.sleep(progress.ended(request, error))
+
 
 class AsyncGatewayClient:
     """The gateway, for asyncio. Create it in a running event loop, and close it.
@@ -171,7 +210,7 @@ class AsyncGatewayClient:
 
 
 class Notifications(NotificationServiceSyncStub):
-    """NotificationService, with watches that reconnect by themselves, and a list without pages."""
+    """NotificationService, with watches and backfills that reconnect by themselves, and a list without pages."""
 
     def __init__(self, connection: _blocking.Connection) -> None:
         super().__init__(connection.as_channel())
@@ -211,6 +250,30 @@ class Notifications(NotificationServiceSyncStub):
             if not page.next_page_token:
                 return
             request = replace(request, page_token=page.next_page_token)
+
+    def backfill(
+        self, card_ids: Iterable[str], *, since: datetime, issuer_id: str = ""
+    ) -> Generator[BackfillProgress, None, None]:
+        """Fetch what the event log lacks of the 3DS operations of any number of cards.
+
+        Arguments, results and errors are those of `AsyncNotifications.backfill`.
+        """
+        progress = _backfilling.Progress(card_ids, since, issuer_id, self._connection.max_attempts)
+        opened = self._connection.unary_stream(
+            _backfilling.ROUTE,
+            BackfillNotificationsRequest.SerializeToString,
+            BackfillNotificationsResponse.FromString,
+        )
+        while (request := progress.request()) is not None:
+            error = None
+            try:
+                with closing(opened(request)) as stream:
+                    for response in stream:
+                        if (news := progress.take(response)) is not None:
+                            yield news
+            except GatewayError as failed:
+                error = failed
+            time.sleep(progress.ended(request, error))
 
 
 class GatewayClient:

@@ -1,4 +1,4 @@
-"""The commands: ``d1-gateway-client watch | call | answer | subscriptions``."""
+"""The commands: ``d1-gateway-client watch | call | answer | backfill | subscriptions``."""
 
 from importlib import metadata
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from d1_gateway_client.cli import subscriptions
 from d1_gateway_client.cli.answer import answer
+from d1_gateway_client.cli.backfill import backfill
 from d1_gateway_client.cli.call import call
 from d1_gateway_client.cli.watch import watch
 
@@ -39,4 +40,5 @@ def begin(
 app.command()(watch)
 app.command()(call)
 app.command()(answer)
+app.command()(backfill)
 app.add_typer(subscriptions.app, name="subscriptions")

@@ -20,6 +20,13 @@ _CLIENTS: Final[Mapping[str, str]] = {
     "NotificationService": "notifications",
 }
 
+_STREAMS: Final[Mapping[str, str]] = {
+    "CallbackService/HandleCallbacks": "answer",
+    "NotificationService/BackfillNotifications": "backfill",
+    "NotificationService/WatchNotifications": "watch",
+}
+"""The commands for streams."""
+
 
 class UnusableRpcError(Exception):
     """The rpc does not exist, or it is a stream."""
@@ -61,10 +68,8 @@ def find(name: str) -> Rpc:
     method = methods().get(short)
     if method is None or service not in {method.containing_service.name, method.containing_service.full_name}:
         raise UnusableRpcError(f"unknown rpc{_hint(short)}")
-    if method.client_streaming:
-        raise UnusableRpcError(f"{short} is a bidirectional stream: use d1-gateway-client answer")
-    if method.server_streaming:
-        raise UnusableRpcError(f"{short} is a stream: use d1-gateway-client watch")
+    if method.client_streaming or method.server_streaming:
+        raise UnusableRpcError(f"{short} is a stream: use d1-gateway-client {_STREAMS[short]}")
     return Rpc(method)
 
 
