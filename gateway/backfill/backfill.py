@@ -6,6 +6,7 @@ arrives at the same moment does no harm, and neither does another backfill after
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from gateway.backfill.budget import Budget, Pause
@@ -116,24 +117,29 @@ class _CardWork:
             horizon_ms = await self._patiently(lambda: self._horizon_ms(retention_ms))
         except GatewayError as error:
             return CardResult(0, 0, 0, 0, error)
-        found = await read_history(history, card_id, max(since_ms, horizon_ms), call, self._budget, self._retries)
-        # Oldest first.
-        events = [self._event(call, card_id, operation) for operation in reversed(found.operations)]
+        now_ms = self._now_ns() // 1_000_000
+        found = await read_history(history, card_id, max(since_ms, horizon_ms), now_ms, call, self._retries)
         recovered: list[Event] = []
         differing_count, failure = 0, found.error
         try:
-            for start in range(0, len(events), _APPEND_SIZE):
-                recovered += await self._append(events[start : start + _APPEND_SIZE])
+            for start in range(0, len(found.operations), _APPEND_SIZE):
+                some = found.operations[start : start + _APPEND_SIZE]
+                recovered += await self._patiently(partial(self._append, call, card_id, some, retention_ms))
             if recovered:
                 differing_count = await self._patiently(lambda: self._count_differing(recovered))
         except GatewayError as error:
             failure = error
-        count = len(events) + found.unusable_count
+        count = len(found.operations) + found.unusable_count
         return CardResult(count, len(recovered), differing_count, found.unusable_count, failure)
 
-    async def _append(self, events: Sequence[Event]) -> list[Event]:
-        """Append events, and return those that are new."""
-        are_new = await self._patiently(lambda: self._log.append_in_order(events))
+    async def _append(
+        self, call: Call, card_id: str, operations: Sequence[tuple[int, ThreeDSOperation]], retention_ms: int
+    ) -> list[Event]:
+        """Append operations, given with their times, and return those that are new."""
+        # Retention may have removed more since the first page was read.
+        horizon_ms = await self._horizon_ms(retention_ms)
+        events = [self._event(call, card_id, operation) for time_ms, operation in operations if time_ms >= horizon_ms]
+        are_new = await self._log.append_in_order(events)
         return [event for event, is_new in zip(events, are_new, strict=True) if is_new]
 
     def _event(self, call: Call, card_id: str, operation: ThreeDSOperation) -> Event:

@@ -1,7 +1,8 @@
 """Reads a card's operations from the card platform's history, page by page, as gently as its budget says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final
 
 from gateway.backfill.budget import Budget, Pause
@@ -19,8 +20,12 @@ _PAGE_SIZE: Final = 50
 """The most that a page may have: see `gateway.ports.OperationHistory`."""
 _MAX_PAGES: Final = 1000
 """No card has so many; a platform whose pages never end does."""
-_FIRST_PAUSE_SECONDS: Final = 1.0
-_MAX_PAUSE_SECONDS: Final = 60.0
+_MAX_BYTES: Final = 64 * 1_048_576
+"""No card has so much either. All of it is in memory before the oldest can be appended."""
+_MAX_REPEATED_PAGES: Final = 20
+"""As many as a thousand new operations cause; a platform that ignores offsets repeats all."""
+_PAUSES_SECONDS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""After the first failure, the second, and so on; then the last one."""
 _MAX_ATTEMPTS: Final = 3
 """Attempts at a page where the fault may be the card's."""
 
@@ -50,8 +55,8 @@ _PASSING: Final = frozenset(
 class CardHistory:
     """What the platform lists of a card since a time."""
 
-    operations: list[ThreeDSOperation] = field(default_factory=list)
-    """Those with an id, newest first, each state of each once."""
+    operations: list[tuple[int, ThreeDSOperation]] = field(default_factory=list)
+    """Those with an id, oldest first, each state of each once; with their times, in milliseconds since 1970 (UTC)."""
     unusable_count: int = 0
     """The number of those without one."""
     error: GatewayError | None = None
@@ -63,65 +68,96 @@ class Retries:
 
     def __init__(self, budget: Budget, on_pause: OnPause) -> None:
         """Start with no failure."""
-        self._budget = budget
+        self.budget = budget
+        """The budget of the issuer."""
         self._on_pause = on_pause
-        self._failures = 0
+        self._failures = self._passing_failures = 0
 
     def may_retry(self, error: GatewayError) -> bool:
         """Return whether to try again, after the pause that has begun; False if the error is to be reported."""
-        self._failures += 1
-        if error.reason not in _LASTING and (error.reason not in _PASSING or self._failures >= _MAX_ATTEMPTS):
-            return False
-        self._pause(error.reason, error.retry_after_seconds)
-        return True
+        # What was not sent says nothing about the card: other calls took all connections, or there was no token.
+        is_unsent = error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
+        if error.reason in _PASSING and not is_unsent:
+            # Not with the others, or none would be left after an outage.
+            self._passing_failures += 1
+            may_retry = self._passing_failures < _MAX_ATTEMPTS
+        else:
+            may_retry = error.reason in _LASTING or error.reason in _PASSING
+        if may_retry:
+            self._pause(error.reason, error.retry_after_seconds)
+        return may_retry
 
     def succeeded(self) -> None:
         """Forget the failures."""
-        self._failures = 0
+        self._failures = self._passing_failures = 0
 
     def _pause(self, reason: Reason, requested_seconds: float | None) -> None:
-        growing = min(_FIRST_PAUSE_SECONDS * 2.0 ** (self._failures - 1), _MAX_PAUSE_SECONDS)
+        growing = _PAUSES_SECONDS[min(self._failures, len(_PAUSES_SECONDS) - 1)]
+        self._failures += 1
         pause = Pause(reason, max(requested_seconds or 0.0, growing))
-        self._budget.pause(pause)
+        self.budget.pause(pause)
         self._on_pause(pause)
 
 
 async def read_history(
-    history: OperationHistory, card_id: str, since_ms: int, call: Call, budget: Budget, retries: Retries
+    history: OperationHistory, card_id: str, since_ms: int, now_ms: int, call: Call, retries: Retries
 ) -> CardHistory:
     """Read what the platform lists of a card since a time.
 
     New operations that arrive meanwhile push others to later pages, where they come twice, not out of sight. The
     platform lists the newest first, so a page that ends before the time is the last one. An operation without a
-    readable time counts as of the time of its newer neighbour.
+    readable time counts as of the time of its newer neighbour, or as of now.
     """
-    found, seen = CardHistory(), set[tuple[str, str, str]]()
-    offset = 0
-    for _ in range(_MAX_PAGES):
-        try:
-            page = await _page(history, card_id, offset, call, budget, retries)
-        except GatewayError as error:
-            found.error = error
-            return found
-        within, is_last = _within(page.operations, since_ms)
-        new = [operation for operation in within if not operation.operation_id or _state(operation) not in seen]
-        seen.update(map(_state, new))
-        found.operations += (operation for operation in new if operation.operation_id)
-        found.unusable_count += sum(not operation.operation_id for operation in new)
-        if is_last or page.remaining == 0:
-            return found
-        if not new:
-            break
-        offset += len(page.operations)
-    found.error = _endless()
+    found = CardHistory()
+    try:
+        await _read_into(found, history, card_id, since_ms, now_ms, call, retries)
+    except GatewayError as error:
+        found.error = error
+    # By time, because a later page begins with newer ones if more than a page of them has arrived meanwhile. Where
+    # times are equal, the platform's order stays.
+    found.operations.reverse()
+    found.operations.sort(key=itemgetter(0))
     return found
 
 
-async def _page(
-    history: OperationHistory, card_id: str, offset: int, call: Call, budget: Budget, retries: Retries
-) -> HistoryPage:
+async def _read_into(
+    found: CardHistory,
+    history: OperationHistory,
+    card_id: str,
+    since_ms: int,
+    time_ms: int,
+    call: Call,
+    retries: Retries,
+) -> None:
+    seen = set[tuple[str, str, str] | bytes]()
+    offset = size = repeated_pages = 0
+    for _ in range(_MAX_PAGES):
+        page = await _page(history, card_id, offset, call, retries)
+        seen_before = len(seen)
+        for operation in page.operations:
+            if operation.HasField("start_time"):
+                time_ms = operation.start_time.ToMilliseconds()
+            state = _state(operation)
+            if time_ms < since_ms or state in seen:
+                continue
+            seen.add(state)
+            size += operation.ByteSize()
+            if operation.operation_id:
+                found.operations.append((time_ms, operation))
+            else:
+                found.unusable_count += 1
+        if time_ms < since_ms or page.remaining == 0:
+            return
+        repeated_pages = repeated_pages + 1 if len(seen) == seen_before else 0
+        if repeated_pages > _MAX_REPEATED_PAGES or size > _MAX_BYTES:
+            break
+        offset += len(page.operations)
+    raise _endless()
+
+
+async def _page(history: OperationHistory, card_id: str, offset: int, call: Call, retries: Retries) -> HistoryPage:
     while True:
-        await budget.take()
+        await retries.budget.take()
         try:
             page = await history.list_operations(card_id, offset, _PAGE_SIZE, call)
         except GatewayError as error:
@@ -132,18 +168,10 @@ async def _page(
             return page
 
 
-def _within(operations: Sequence[ThreeDSOperation], since_ms: int) -> tuple[Sequence[ThreeDSOperation], bool]:
-    """Return those since a time, and whether the last one is from before it."""
-    found, is_before = [], False
-    for operation in operations:
-        if operation.HasField("start_time"):
-            is_before = operation.start_time.ToMilliseconds() < since_ms
-        if not is_before:
-            found.append(operation)
-    return found, is_before
-
-
-def _state(operation: ThreeDSOperation) -> tuple[str, str, str]:
+def _state(operation: ThreeDSOperation) -> tuple[str, str, str] | bytes:
+    """Return what tells an operation, in its state, from others."""
+    if not operation.operation_id:
+        return operation.SerializeToString(deterministic=True)
     return operation.operation_id, operation.type_text, operation.status_text
 
 

@@ -44,6 +44,8 @@ class FakeOperationHistory:
         """What the next calls fail with."""
         self.arriving: list[threeds.ThreeDSOperation] = []
         """Added before each call, one by one."""
+        self.arriving_at_once: list[threeds.ThreeDSOperation] = []
+        """Added after the first call."""
         self.ignores_offset = False
         self.unreadable_offset: int | None = None
         """Where a page begins that cannot be read."""
@@ -64,6 +66,8 @@ class FakeOperationHistory:
         newest_first = self.cards[card_id][::-1]
         start = 0 if self.ignores_offset else offset
         page: Sequence[threeds.ThreeDSOperation] = newest_first[start : start + limit]
+        self.cards[card_id] += self.arriving_at_once
+        self.arriving_at_once = []
         return HistoryPage(page, 1 if self.ignores_offset else max(0, len(newest_first) - offset - len(page)))
 
     async def get_operation(self, card_id: str, operation_id: str, call: Call) -> threeds.ThreeDSOperation:

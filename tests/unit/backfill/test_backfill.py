@@ -6,8 +6,10 @@ from typing import TypeVar
 
 import pytest
 
+from gateway.backfill import history
 from gateway.backfill.backfill import Backfill, CardResult
 from gateway.backfill.budget import Pause
+from gateway.errors import GatewayError
 from gateway.ports import Event
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1.messages_pb2 import Notification
@@ -126,6 +128,18 @@ def test_operations_that_arrive_between_pages_hide_none() -> None:
         return result
 
     assert played(story) == CardResult(121, 121, 0, 0)
+
+
+def test_operations_that_fill_more_than_a_page_as_they_arrive_are_no_endless_history() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.lists(*range(1, 61))
+        scene.history.arriving_at_once = [an_operation(number) for number in range(61, 181)]
+        result = await scene.run()
+        assert scene.stored() == [f"op-{number}*" for number in range(1, 131)]
+        return result
+
+    # Of those that arrived, 120, a later page has what the first page would have had no room for.
+    assert played(story) == CardResult(130, 130, 0, 0)
 
 
 def test_operations_out_of_order_within_a_page_are_all_found() -> None:
@@ -285,6 +299,28 @@ def test_a_fault_that_may_be_the_cards_is_reported_after_three_attempts(
     assert error.reason == reason
 
 
+def test_an_outage_takes_no_attempt_from_the_faults_that_may_be_the_cards() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.lists(1)
+        # More than a weekend, with a pause of a minute each.
+        scene.history.fail(error_pb2.ERROR_REASON_UPSTREAM_UNREACHABLE, times=3000)
+        scene.history.fail(error_pb2.ERROR_REASON_UPSTREAM_NO_RESPONSE, times=2)
+        return await scene.run()
+
+    assert played(story) == CardResult(1, 1, 0, 0)
+
+
+def test_what_is_not_sent_says_nothing_about_the_card() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.lists(1)
+        # Other calls have all connections.
+        busy = error_pb2.ERROR_REASON_DEADLINE_EXCEEDED, error_pb2.ERROR_OUTCOME_NOT_SENT
+        scene.history.failures = [GatewayError(busy[0], "Busy.", outcome=busy[1])] * 9
+        return await scene.run()
+
+    assert played(story) == CardResult(1, 1, 0, 0)
+
+
 def test_an_unknown_card_is_reported_at_once() -> None:
     async def story(scene: Scene) -> CardResult:
         scene.history.fail(error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND)
@@ -318,6 +354,45 @@ def test_pages_that_never_end_are_reported() -> None:
     assert result[:4] == (50, 50, 0, 0)
     assert result.error is not None
     assert result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+
+
+def test_an_offset_that_is_ignored_is_noticed_although_an_operation_has_no_id() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.history.cards[CARD] += [an_operation(1, operation_id=""), an_operation(2)]
+        scene.history.ignores_offset = True
+        result = await scene.run()
+        assert len(scene.history.calls) < 30
+        return result
+
+    assert played(story)[:4] == (2, 1, 0, 1)
+
+
+def test_a_history_that_is_too_large_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "_MAX_BYTES", 1000)
+
+    async def story(scene: Scene) -> CardResult:
+        scene.lists(*range(1, 201))
+        return await scene.run()
+
+    result = played(story)
+    assert result.operation_count == 50
+    assert result.error is not None
+    assert result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+
+
+def test_what_retention_removes_while_pages_are_read_is_not_appended_again() -> None:
+    async def story(scene: Scene) -> list[str]:
+        for number in (1000, 2000):
+            scene.log.put(an_event(number))
+        scene.lists(1000, 2000, 2400)
+        scene.history.fail(error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED, retry_after_seconds=100)
+        running = asyncio.create_task(scene.run())
+        await asyncio.sleep(50)
+        scene.log.trim(1)
+        await running
+        return scene.stored()
+
+    assert played(story) == ["op-2000", "op-2400*"]
 
 
 def test_a_log_that_fails_is_waited_for_and_nothing_is_appended_twice() -> None:
