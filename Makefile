@@ -30,10 +30,11 @@ test-quick: $(INSTALLED) ## what needs no server: unit tests, and the conformanc
 attack: $(INSTALLED) ## ten times the attacks, kills and power cuts of make test; for the night
 	D1_ATTACK_SCALE=10 pytest -q --timeout 3600 tests/fault/attacks
 
-test-long: $(INSTALLED) ## ten times the random lives of brokers and clusters of make test; for the night
-	D1_BROKER_SCHEDULES=200000 D1_CLUSTER_SCHEDULES=40000 pytest -q -n 2 --timeout 3600 $(RANDOM_LIVES)
+test-long: $(INSTALLED) ## ten times the random lives of brokers, clusters and backfills of make test; for the night
+	D1_BROKER_SCHEDULES=200000 D1_CLUSTER_SCHEDULES=40000 D1_BACKFILL_LIVES=2000 pytest -q -n 2 --timeout 3600 $(RANDOM_LIVES)
 
-RANDOM_LIVES := tests/unit/callbacks/test_broker_random.py tests/unit/callbacks/cluster/test_cluster_random.py
+RANDOM_LIVES := tests/unit/callbacks/test_broker_random.py tests/unit/callbacks/cluster/test_cluster_random.py \
+	tests/unit/backfill/test_backfill_random.py
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .
