@@ -49,7 +49,7 @@ from gateway.settings import Settings, SettingsError
 from gateway.telemetry import tracing
 from gateway.telemetry.admin_server import AdminServer
 from gateway.telemetry.collectors import State
-from gateway.telemetry.instrumented import InstrumentedBus, InstrumentedLog, Upstreams
+from gateway.telemetry.instrumented import InstrumentedBus, InstrumentedLog, Upstreams, counting_cards
 from gateway.telemetry.loop_lag import measuring_loop_lag
 from gateway.telemetry.metrics import Metrics, by_outcome
 from gateway.telemetry.readiness import Readiness
@@ -99,7 +99,9 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
         )
         three_ds = await _connect_three_ds_server(stack, base)
         core = await _open_core(stack, base)
-        backfills = await stack.enter_async_context(opened_backfills(settings, platform.history, core.storage))
+        backfills = await stack.enter_async_context(
+            opened_backfills(settings, platform.history, core.storage, counting_cards(base.metrics))
+        )
         audit = await stack.enter_async_context(opened_audit(settings.audit))
         readiness = Readiness(
             core.storage.log,
@@ -117,7 +119,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             )
         )
         callbacks = CallbackServicer(base.issuers, core.registry, core.validation, base.metrics)
-        admin_address = await _start_admin(stack, base, core, audit, readiness, callbacks)
+        admin_address = await _start_admin(stack, base, core, backfills, audit, readiness, callbacks)
         servicers = (
             *three_ds,
             callbacks,
@@ -242,6 +244,7 @@ async def _start_admin(
     stack: AsyncExitStack,
     base: _Base,
     core: _Core,
+    backfills: Backfills,
     audit: Audit | None,
     readiness: Readiness,
     callbacks: CallbackServicer,
@@ -255,6 +258,7 @@ async def _start_admin(
         watchers=core.watchers,
         certificate_expiries=lambda: base.certificates.expiry_times,
         lost_line_count=lambda: setup.WRITER.lost_count,
+        backfill=backfills.state,
         audit=None if audit is None else audit.trail,
     )
     base.metrics.registry.register(state)

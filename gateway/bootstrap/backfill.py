@@ -1,11 +1,11 @@
 """Assembles the backfill: on demand, and by itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.aio.clock import wall_clock_ms
-from gateway.backfill.backfill import Backfill
+from gateway.backfill.backfill import Backfill, CardResult
 from gateway.backfill.noted_cards import NotedCards
 from gateway.backfill.notes import CardNotes
 from gateway.backfill.records import Records
@@ -43,7 +43,9 @@ class Backfills:
 
 
 @asynccontextmanager
-async def opened_backfills(settings: Settings, history: OperationHistory, storage: Storage) -> AsyncIterator[Backfills]:
+async def opened_backfills(
+    settings: Settings, history: OperationHistory, storage: Storage, on_card: Callable[[CardResult], None]
+) -> AsyncIterator[Backfills]:
     """Assemble the backfills; what is noted is stored until the context ends."""
     own = settings.backfill
     backfill = Backfill(
@@ -51,6 +53,7 @@ async def opened_backfills(settings: Settings, history: OperationHistory, storag
         storage.log,
         calls_per_second=own.calls_per_second,
         retention_seconds=settings.event_log.retention_seconds,
+        on_card=on_card,
     )
     if not own.enabled:
         yield Backfills(backfill, BackfillState(is_enabled=False), None, None)

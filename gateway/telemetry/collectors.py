@@ -9,6 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from gateway.audit.trail import Trail
+from gateway.backfill.state import BackfillState
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import Membership
 from gateway.errors import GatewayError
@@ -38,6 +39,7 @@ class State:
         watchers: Watchers,
         certificate_expiries: Callable[[], Mapping[str, float]],
         lost_line_count: Callable[[], int],
+        backfill: BackfillState,
         audit: Trail | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -49,6 +51,7 @@ class State:
         self._watchers = watchers
         self._certificate_expiries = certificate_expiries
         self._lost_line_count = lost_line_count
+        self._backfill = backfill
         self._clock = clock
         self._checks: Mapping[str, str] = {}
         self._log_metrics: Sequence[Metric] = ()
@@ -134,6 +137,8 @@ class State:
         )
         if self._audit is not None:
             yield from _of_trail(self._audit)
+        if self._backfill.is_enabled:
+            yield from _of_backfill(self._backfill)
         expiries = GaugeMetricFamily(
             f"{_PREFIX}_certificate_expiry_timestamp_seconds", "Expiry of a certificate in use.", labels=["setting"]
         )
@@ -169,6 +174,13 @@ def _of_trail(trail: Trail) -> Iterator[Metric]:
     yield _counter(
         "audit_changes_refused", "Changes refused because the audit trail could not be written.", counts.refused
     )
+
+
+def _of_backfill(state: BackfillState) -> Iterator[Metric]:
+    yield _gauge("backfill_leader", "1 if this gateway does the automatic backfills of its cluster.", state.is_leader)
+    yield _gauge("backfill_paused", "1 if the backfill of an issuer is paused.", state.is_paused)
+    yield _gauge("backfill_pending_cards", "Cards that wait to be read.", state.pending_cards)
+    yield _gauge("backfill_pending_gaps", "Gaps that are not closed yet.", state.pending_gaps)
 
 
 async def receive_time_after(log: EventLog, position: int) -> float | None:

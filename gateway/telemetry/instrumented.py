@@ -10,15 +10,16 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
+from gateway.backfill.backfill import CardResult
 from gateway.callbacks.model import KINDS
 from gateway.errors import GatewayError
 from gateway.ports import Appendable, Attempts, CallbackBus, CallbackOutcome, Event, NoReply, outcome_of
 from gateway.ports.meter import CircuitState, Exchange
-from gateway.telemetry.metrics import InProgress, Metrics
+from gateway.telemetry.metrics import InProgress, Metrics, by_outcome
 from gateway.telemetry.tracing import Tracing, fail
 from issuer.callback.v1 import messages_pb2 as callback
 
-__all__ = ["InstrumentedBus", "InstrumentedLog", "Upstreams"]
+__all__ = ["InstrumentedBus", "InstrumentedLog", "Upstreams", "counting_cards"]
 
 _STATES: Final[tuple[CircuitState, ...]] = ("closed", "half_open", "open")
 _UNANSWERED: Final = frozenset({CallbackOutcome.FALLBACK, CallbackOutcome.NO_HANDLER, CallbackOutcome.EXHAUSTED})
@@ -94,6 +95,19 @@ class InstrumentedBus:
                 if outcome in _UNANSWERED and (wait_for_handler or outcome is CallbackOutcome.EXHAUSTED):
                     self._failures.note(kind, outcome.name)
                 span.set_attribute("d1_gateway.outcome", outcome.value)
+
+
+def counting_cards(metrics: Metrics) -> Callable[[CardResult], None]:
+    """Return what counts each card of a backfill, and notes those that failed."""
+    count = by_outcome(metrics.backfill_cards, ("done", "failed"))
+
+    def ended(result: CardResult) -> None:
+        count("failed" if result.error else "done")
+        metrics.backfill_recovered.inc(result.recovered_count)
+        if result.error:
+            metrics.failures.note("backfill", result.error.reason_name, result.error.outcome_name)
+
+    return ended
 
 
 class Upstreams:

@@ -80,6 +80,7 @@ class Metrics:
         self._add_edge()
         self._add_callbacks()
         self._add_event_log()
+        self._add_backfill()
 
     def _add_rpcs(self) -> None:
         self.rpcs = self._counter("rpcs", "Completed rpcs by status code.", "rpc", "code")
@@ -155,6 +156,14 @@ class Metrics:
         )
         for outcome in ("stored", "duplicate", "failed"):
             self.appends.labels(outcome)
+
+    def _add_backfill(self) -> None:
+        self.backfill_cards = self._counter(
+            "backfill_cards", "Cards whose history a backfill has read, or could not read, by outcome.", "outcome"
+        )
+        self.backfill_recovered = self._counter(
+            "backfill_recovered", "Notifications that backfills appended to the event log."
+        )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

@@ -6,9 +6,10 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.backfill.backfill import CardResult
 from gateway.errors import GatewayError
 from gateway.telemetry import loop_lag
-from gateway.telemetry.instrumented import Upstreams
+from gateway.telemetry.instrumented import Upstreams, counting_cards
 from gateway.telemetry.loop_lag import measuring_loop_lag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tracing import Tracing
@@ -81,6 +82,22 @@ def test_two_gateways_in_a_process_count_for_themselves() -> None:
 
     assert value(one, "callbacks_total", kind="deliver_otp", outcome="answered") == 1
     assert value(other, "callbacks_total", kind="deliver_otp", outcome="answered") is None
+
+
+def test_cards_of_a_backfill_are_counted_with_what_they_brought_and_those_that_failed_are_noted(
+    metrics: Metrics,
+) -> None:
+    count = counting_cards(metrics)
+    before = [value(metrics, "backfill_cards_total", outcome=outcome) for outcome in ("done", "failed")]
+    count(CardResult(9, 3, 1, 0))
+    count(CardResult(5, 2, 0, 0, UNKNOWN))
+
+    assert before == [0, 0]
+    assert value(metrics, "backfill_cards_total", outcome="done") == 1
+    assert value(metrics, "backfill_cards_total", outcome="failed") == 1
+    assert value(metrics, "backfill_recovered_total") == 5, "what a failed card brought counts, too"
+    (failure,) = metrics.failures.latest(9)
+    assert (failure.operation, failure.reason) == ("backfill", "UPSTREAM_NO_RESPONSE")
 
 
 def test_the_queues_of_an_upstream_are_added_up(metrics: Metrics) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from gateway.audit.lines import Counts
+from gateway.backfill.state import BackfillPhase, BackfillState, IssuerBackfill
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import RelayCounts
 from gateway.telemetry.collectors import State
@@ -26,6 +27,7 @@ class Observed:
         self.readiness = Readiness(log, FakeKeyValueStore(), dict, max_age_seconds=0.0)
         storage: Any = SimpleNamespace(log=log, size_bytes=lambda: 4096, free_bytes=lambda: free_bytes)
         self.watchers = watchers_of(log)
+        self.backfill = BackfillState()
         self.registry = CollectorRegistry()
         self._state = State(
             issuer_ids=[ISSUER],
@@ -36,6 +38,7 @@ class Observed:
             watchers=self.watchers,
             certificate_expiries=lambda: {"edge.tls_certificate_file": 1_800_000_000.0},
             lost_line_count=lambda: 7,
+            backfill=self.backfill,
             audit=audit,
             clock=lambda: 65.0,
         )
@@ -75,6 +78,10 @@ async def test_the_log_its_subscriptions_and_what_else_has_state_are_told() -> N
         "watchers_standing_by": {(): 0},
         "notifications_delivered_total": {(): 0},
         "log_lines_lost_total": {(): 7},
+        "backfill_leader": {(): 0},
+        "backfill_paused": {(): 0},
+        "backfill_pending_cards": {(): 0},
+        "backfill_pending_gaps": {(): 0},
         "certificate_expiry_timestamp_seconds": {("edge.tls_certificate_file",): 1_800_000_000.0},
     }
 
@@ -198,3 +205,23 @@ async def test_the_audit_trail_is_told_where_there_is_one() -> None:
         "audit_files_total": 3,
     }
     assert not any(name.startswith("audit_") for name in await Observed(a_log_of(0)).scrape())
+
+
+async def test_the_backfill_is_told_unless_it_is_switched_off() -> None:
+    observed = Observed(a_log_of(0))
+    observed.backfill.is_leader = True
+    observed.backfill.issuers = {
+        ISSUER: IssuerBackfill(BackfillPhase.RUNNING, cards_total=50, cards_done=20, pending_gaps=2, pending_cards=3),
+        "ISSUER0002": IssuerBackfill(BackfillPhase.PAUSED, pending_cards=4),
+    }
+
+    found = await observed.scrape()
+    observed.backfill.is_enabled = False
+
+    assert {name: value[()] for name, value in found.items() if name.startswith("backfill_")} == {
+        "backfill_leader": 1,
+        "backfill_paused": 1,
+        "backfill_pending_cards": 37,
+        "backfill_pending_gaps": 2,
+    }
+    assert not any(name.startswith("backfill_") for name in await observed.scrape())
