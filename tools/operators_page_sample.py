@@ -3,6 +3,7 @@
 import math
 from typing import Final, cast
 
+from gateway.backfill.state import BackfillPhase, BackfillState, BackfillView, Cause, IssuerBackfill
 from gateway.callbacks.model import ConnectedHandler, Handler, HandlerSession, PendingCallback
 from gateway.operators import snapshot
 from gateway.operators.history import MINUTES, Growth, Minute
@@ -14,6 +15,8 @@ __all__ = ["sample"]
 
 _NOW: Final = 1_796_035_280.0
 _ISSUER: Final = "BANK000001"
+_QUIET: Final = [(0.0, 0.0)] * 43
+"""The minutes before the backfill began."""
 
 
 def sample() -> snapshot.Snapshot:
@@ -49,7 +52,10 @@ def sample() -> snapshot.Snapshot:
             "callbacks": _minutes(64, 19, {41: 2}),
             "notifications": _minutes(140, 37, {}),
             "upstreams": _minutes(198, 46, {41: 9, 42: 6}),
+            "backfill": [*_QUIET, *_minutes(295, 3, {48: 1})[len(_QUIET) :]],
+            "recovered": [*_QUIET, *_minutes(21, 9, {})[len(_QUIET) :]],
         },
+        backfill=_backfill(),
         membership=None,
     )
 
@@ -69,6 +75,22 @@ def _log() -> snapshot.LogFacts:
         3,
         snapshot.Unwatched("fraud-scoring", 1_204, 1),
     )
+
+
+def _backfill() -> BackfillView:
+    running = IssuerBackfill(
+        phase=BackfillPhase.RUNNING,
+        causes=(Cause.OUTAGE,),
+        since_ms=round((_NOW - 3_120) * 1000),
+        started_ms=round((_NOW - 1_016) * 1000),
+        cards_total=18_400,
+        cards_done=5_012,
+        recovered_count=361,
+        failed_count=1,
+        pending_gaps=1,
+        pending_cards=2,
+    )
+    return BackfillView(BackfillState(is_leader=True, issuers={_ISSUER: running}))
 
 
 def _handler(name: str, kinds: tuple[str, ...], held: int) -> ConnectedHandler:

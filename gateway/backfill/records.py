@@ -2,7 +2,8 @@
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, NamedTuple, TypeVar
 
@@ -127,6 +128,11 @@ class Records:
                 since_ms = int(key.rpartition(".")[2])
                 found[Stored(key, value)] = _decode(Gap, value) or Gap(since_ms, since_ms, Cause.OUTAGE)
         return found
+
+    async def gap_counts(self, issuer_ids: Iterable[str]) -> dict[str, int]:
+        """Return the number of gaps of each issuer that has any."""
+        counts = Counter(key.rpartition(".")[0] for key in await self._store.keys(f"{_ROOT}.gap"))
+        return {issuer_id: count for issuer_id in issuer_ids if (count := counts[_gaps(issuer_id)])}
 
     async def progress(self, issuer_id: str) -> Progress | None:
         """Return how far the run of an issuer has come; None if there is none."""

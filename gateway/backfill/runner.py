@@ -12,7 +12,7 @@ from gateway.backfill.backfill import Backfill
 from gateway.backfill.gaps import Gaps
 from gateway.backfill.issuer_worker import IssuerWorker, LeaseLostError, Tools
 from gateway.backfill.records import Records
-from gateway.backfill.state import BackfillState, IssuerBackfill
+from gateway.backfill.state import BackfillPhase, BackfillState, BackfillView, IssuerBackfill
 from gateway.errors import GatewayError
 from gateway.ports import EventLog, Lease, SubscriptionLeases
 from gateway.settings import BackfillSettings
@@ -76,6 +76,37 @@ class AutomaticBackfill:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def view(self) -> BackfillView:
+        """Return what is done, by whichever gateway.
+
+        Raises:
+            GatewayError: EVENT_LOG_UNAVAILABLE or STORE_UNAVAILABLE, if this gateway stands by.
+        """
+        if self._state.is_leader or not await self._leases.is_taken(*_LEASE):
+            return BackfillView(self._state)
+        issuers = {
+            issuer_id: await self._stored(issuer_id, gap_count)
+            for issuer_id, gap_count in (await self._records.gap_counts(self._issuer_ids)).items()
+        }
+        return BackfillView(BackfillState(issuers=issuers), is_at_peer=True)
+
+    async def _stored(self, issuer_id: str, gap_count: int) -> IssuerBackfill:
+        """Return what the leader has stored of an issuer's run."""
+        gaps, progress = await self._records.gaps(issuer_id), await self._records.progress(issuer_id)
+        run = [gap for gap in gaps.values() if progress is not None and gap.name in progress.gaps]
+        if progress is None or not run:
+            return IssuerBackfill(pending_gaps=gap_count)
+        return IssuerBackfill(
+            phase=BackfillPhase.RUNNING,
+            causes=tuple(sorted({gap.cause for gap in run})),
+            since_ms=progress.since_ms,
+            cards_total=progress.total,
+            cards_done=progress.done,
+            recovered_count=progress.recovered,
+            failed_count=progress.failed,
+            pending_gaps=gap_count,
+        )
 
     async def _run(self) -> None:
         self._leases.set_watchers(*_LEASE, 1)

@@ -6,10 +6,11 @@ One gateway of a cluster, the leader, does it: the others have a state without i
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from gateway.errors import Reason
 
-__all__ = ["BackfillPhase", "BackfillState", "Cause", "IssuerBackfill", "IssuerPause"]
+__all__ = ["BackfillPhase", "BackfillState", "BackfillView", "Cause", "IssuerBackfill", "IssuerPause"]
 
 
 class Cause(StrEnum):
@@ -111,3 +112,12 @@ class BackfillState:
     def pending_cards(self) -> int:
         """Cards of all issuers that wait: those of refused notifications, and the rest of each run."""
         return sum(each.pending_cards + each.cards_total - each.cards_done for each in self.issuers.values())
+
+
+class BackfillView(NamedTuple):
+    """The automatic backfill of the whole cluster, for people."""
+
+    state: BackfillState
+    """At a gateway that stands by, its `issuers` are what the leader has stored: without pauses and rates."""
+    is_at_peer: bool = False
+    """Whether another gateway is the leader."""

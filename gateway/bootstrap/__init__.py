@@ -263,14 +263,19 @@ async def _start_admin(
     )
     base.metrics.registry.register(state)
     stack.enter_context(measuring_loop_lag(base.metrics))
-    page = await _operators_page(stack, base, core, readiness, callbacks)
+    page = await _operators_page(stack, base, core, backfills, readiness, callbacks)
     admin = AdminServer(base.metrics.registry, state, readiness, page)
     stack.push_async_callback(admin.stop)
     return await admin.start(base.settings.admin.host, base.settings.admin.port)
 
 
 async def _operators_page(
-    stack: AsyncExitStack, base: _Base, core: _Core, readiness: Readiness, callbacks: CallbackServicer
+    stack: AsyncExitStack,
+    base: _Base,
+    core: _Core,
+    backfills: Backfills,
+    readiness: Readiness,
+    callbacks: CallbackServicer,
 ) -> Sequence[web.RouteDef]:
     settings = base.settings
     if not settings.admin.operators_page:
@@ -288,6 +293,7 @@ async def _operators_page(
         handlers=lambda: callbacks.handlers,
         certificates=base.certificates,
         lost_line_count=lambda: setup.WRITER.lost_count,
+        backfill=backfills.view,
         membership=core.membership,
     )
     page = OperatorsPage(sources, settings.admin.page_hosts)

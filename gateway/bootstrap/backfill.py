@@ -10,7 +10,7 @@ from gateway.backfill.noted_cards import NotedCards
 from gateway.backfill.notes import CardNotes
 from gateway.backfill.records import Records
 from gateway.backfill.runner import AutomaticBackfill
-from gateway.backfill.state import BackfillState
+from gateway.backfill.state import BackfillState, BackfillView
 from gateway.ports import CardIssuer, OperationHistory, Storage
 from gateway.settings import Settings
 
@@ -32,6 +32,10 @@ class Backfills:
     def noting(self, cards: CardIssuer) -> CardIssuer:
         """Return a port that notes the cards that it changes."""
         return cards if self.notes is None else NotedCards(cards, self.notes.note_change)
+
+    async def view(self) -> BackfillView:
+        """Return what is done by itself, by whichever gateway; see `AutomaticBackfill.view`."""
+        return BackfillView(self.state) if self.automatic is None else await self.automatic.view()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

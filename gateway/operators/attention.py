@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from gateway.operators import wording
+from gateway.operators import backfill, wording
 from gateway.operators.snapshot import LogFacts, Snapshot
 from gateway.telemetry.readiness import OK
 
@@ -33,6 +33,7 @@ def findings(now: Snapshot) -> Sequence[Finding]:
         *_upstreams(now),
         *_log(now),
         *_callbacks(now),
+        *_backfill(now),
         *_certificates(now),
         *_logs(now),
     ]
@@ -92,6 +93,14 @@ def _callbacks(now: Snapshot) -> Iterator[Finding]:
 def _is_unserved(now: Snapshot, kind: str) -> bool:
     has_peers = now.membership is not None and any(now.membership.peers.values())
     return not has_peers and not any(each.handler_count for each in now.callbacks if each.kind == kind)
+
+
+def _backfill(now: Snapshot) -> Iterator[Finding]:
+    for text in backfill.warnings(now.backfill, now.time):
+        yield Finding("warn", text, "backfill")
+    if failed := round(_recent(now, "backfill")[1]):
+        cards = "1 card" if failed == 1 else f"{wording.count(failed)} cards"
+        yield Finding("warn", f"The history of {cards} could not be read in the last {_RECENT_MINUTES} min", "backfill")
 
 
 def _certificates(now: Snapshot) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ _LEAST_WELL, _LEAST_BADLY = 1.0, 6.0
 """Heights of the smallest bars: a single failure has to be seen beside thousands that went well."""
 
 
-def chart(name: str, minutes: Sequence[Minute], *, title: str, well: str, badly: str) -> Element:
+def chart(name: str, minutes: Sequence[Minute], *, title: str, well: str, badly: str = "") -> Element:
     """Return a chart with its figures.
 
     Args:
@@ -23,15 +23,13 @@ def chart(name: str, minutes: Sequence[Minute], *, title: str, well: str, badly:
         minutes: What happened in each minute, the latest last.
         title: What is counted.
         well: The word for what went well.
-        badly: The word for what did not.
+        badly: The word for what did not; empty if all goes well.
     """
     known = [minute for minute in minutes if minute is not None]
     good, bad = (round(sum(minute[place] for minute in known)) for place in (0, 1))
     most = max((sum(minute) for minute in known), default=0.0)
-    label = (
-        f"{title} in the last hour: {wording.count(good)} {well}, {wording.count(bad)} {badly}; "
-        f"peak {wording.count(most)} a minute"
-    )
+    failed = f", {wording.count(bad)} {badly}" if badly else ""
+    label = f"{title} in the last hour: {wording.count(good)} {well}{failed}; peak {wording.count(most)} a minute"
     return element(
         "figure",
         element("figcaption", title, class_="chart-title"),
@@ -46,7 +44,9 @@ def chart(name: str, minutes: Sequence[Minute], *, title: str, well: str, badly:
             element("span", wording.count(bad), class_="figure", data_moves=True),
             f" {badly}",
             class_="badly some" if bad else "badly",
-        ),
+        )
+        if badly
+        else None,
         _drawing(minutes, max(most, 1.0), label),
         element(
             "p",

@@ -64,5 +64,7 @@ CHARTS: Final[Mapping[str, tuple[str, _Counts, _Counts]]] = {
     ),
     # An upstream that refuses a request works.
     "upstreams": ("upstream_requests_total", lambda labels: labels["result"] != "cancelled", _is_other_failure),
+    "backfill": ("backfill_cards_total", lambda _: True, lambda labels: labels["outcome"] == "failed"),
+    "recovered": ("backfill_recovered_total", lambda _: True, lambda _: False),
 }
 """For each chart: the metric that it is read off, which of its series went well, and which did not."""

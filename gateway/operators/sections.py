@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gateway.callbacks.model import ConnectedHandler
-from gateway.operators import wording
+from gateway.operators import backfill, wording
 from gateway.operators.charts import chart
 from gateway.operators.markup import Content, Element, element, table
 from gateway.operators.snapshot import Callbacks, Calls, LogFacts, Snapshot, Subscription
@@ -25,6 +25,7 @@ def sections(now: Snapshot) -> Iterable[Element]:
     yield _handlers(now)
     yield _subscriptions(now)
     yield _event_log(now)
+    yield _backfill(now)
     yield _circuits(now)
     yield _readiness(now)
     yield _certificates(now)
@@ -203,6 +204,18 @@ def _event_log(now: Snapshot) -> Element:
                 ("Newest sequence", wording.count(bounds.last)),
             ]
         ),
+    )
+
+
+def _backfill(now: Snapshot) -> Element:
+    cards = chart("backfill", now.minutes["backfill"], title="Cards", well="read", badly="failed")
+    recovered = chart("recovered", now.minutes["recovered"], title="Notifications", well="recovered")
+    return _section(
+        "backfill",
+        "Backfill",
+        backfill.shown(now.backfill, now.time),
+        element("div", cards, recovered, class_="charts pair"),
+        class_="wide",
     )
 
 

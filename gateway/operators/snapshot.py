@@ -6,12 +6,14 @@ import platform
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from gateway.backfill.state import BackfillView
 from gateway.callbacks.broker import Broker
 from gateway.callbacks.model import ConnectedHandler, Membership
 from gateway.errors import GatewayError
@@ -61,6 +63,7 @@ class Sources:
     handlers: Callable[[], Collection[ConnectedHandler]]
     certificates: Certificates
     lost_line_count: Callable[[], int]
+    backfill: Callable[[], Awaitable[BackfillView]]
     membership: Membership | None
     """None for a gateway without a cluster."""
 
@@ -152,12 +155,14 @@ class Snapshot:
     lost_line_count: int
     minutes: Mapping[str, Sequence[Minute]]
     """By the name of the chart."""
+    backfill: BackfillView | None
+    """None if it cannot be read."""
     membership: Membership | None
 
 
 async def read(sources: Sources, instance: Instance, history: History) -> Snapshot:
     """Read everything; what cannot be read is told as such."""
-    report, log = await asyncio.gather(sources.readiness.report(), _log_facts(sources))
+    report, log, backfill = await asyncio.gather(sources.readiness.report(), _log_facts(sources), _backfill(sources))
     return Snapshot(
         time=time.time(),
         instance=instance,
@@ -173,6 +178,7 @@ async def read(sources: Sources, instance: Instance, history: History) -> Snapsh
         ending_certificates=sources.certificates.ending,
         lost_line_count=sources.lost_line_count(),
         minutes=history.minutes,
+        backfill=backfill,
         membership=sources.membership,
     )
 
@@ -187,6 +193,13 @@ async def _log_facts(sources: Sources) -> LogFacts | str:
         return error.message
     except OSError as error:
         return error.strerror or "its size cannot be read"
+
+
+async def _backfill(sources: Sources) -> BackfillView | None:
+    with suppress(TimeoutError, GatewayError):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            return await sources.backfill()
+    return None
 
 
 async def _read_log(sources: Sources) -> LogFacts:

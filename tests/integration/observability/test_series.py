@@ -1,5 +1,6 @@
 """A running gateway has every series, with every label, that panels and rules name."""
 
+import asyncio
 import re
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -86,6 +87,7 @@ async def test_every_series_and_label_that_panels_and_rules_name_is_there(busy: 
 async def test_gateways_of_a_cluster_have_them_too_and_count_what_passes_between_them(tmp_path: Path) -> None:
     async with two_gateways(tmp_path) as gateways:
         here, there = (OperatorView(each, gateways.session) for each in (gateways.here, gateways.there))
+        await _one_does_the_backfill(here, there)
         assert await here.notify() == 204
         async with Handler.connect(gateways.there.channel, {"consumer_information": tell_person}):
             assert (await gateways.call())[0] == 200
@@ -99,6 +101,16 @@ async def test_gateways_of_a_cluster_have_them_too_and_count_what_passes_between
     assert {
         name for name in wanted if name not in exposed and _SUFFIX.sub("", name) not in exposed
     } == _EMBEDDED | _AUDITED
+
+
+async def _one_does_the_backfill(*views: OperatorView) -> None:
+    async with asyncio.timeout(30):
+        # The other side of a connection sends no event.
+        while [(await view.scrape()).value("backfill_leader") for view in views].count(1) != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    pages = [(await view.get("/"))[2] for view in views]
+    told = [[text in page for page in pages].count(True) for text in ("this gateway does it", "a peer does it")]
+    assert told == [1, 1]
 
 
 def test_what_is_recorded_is_used_and_what_is_used_is_recorded() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.backfill.active_cards import CardIds
 from gateway.backfill.records import Alive, Gap, Progress, Refused
-from gateway.backfill.state import BackfillPhase, Cause
+from gateway.backfill.state import BackfillPhase, Cause, IssuerBackfill
 from issuer.common.v1 import error_pb2
 from tests.fakes import ISSUER, FakeSubscriptionLeases
 from tests.unit.backfill.automatic import OTHER_ISSUER, World, played
@@ -84,6 +84,30 @@ def test_a_gateway_that_loses_the_lease_stops_at_once_and_another_goes_on_at_the
         assert set(world.read_cards()) == set(CARDS)
         # At most what was read since the progress was stored.
         assert len(world.read_cards()) <= len(CARDS) + 5 * 5 + 1
+
+    played(story)
+
+
+def test_a_gateway_that_stands_by_shows_what_the_leader_has_stored() -> None:
+    async def story(world: World) -> None:
+        await with_a_gap(world)
+        other = FakeSubscriptionLeases()
+        other.take_elsewhere(LEASE)
+        async with world.serving() as leader, world.serving(leases=other) as standby:
+            await asyncio.sleep(9)
+            own, view = await leader.automatic.view(), await standby.automatic.view()
+            assert (own.state, own.is_at_peer) == (leader.state, False)
+            assert view.is_at_peer
+            issuer = view.state.issuers[ISSUER]
+            assert (issuer.phase, issuer.causes, issuer.pending_gaps) == (BackfillPhase.RUNNING, (Cause.OUTAGE,), 1)
+            assert 20 < issuer.cards_done == issuer.recovered_count < issuer.cards_total == 100
+            await asyncio.sleep(30)
+            assert (await standby.automatic.view()).state.issuers == {}, "the progress of a run that is over is no run"
+            await world.records.add_gap(ISSUER, Gap(1, 2, Cause.SWEEP))
+            assert (await standby.automatic.view()).state.issuers == {ISSUER: IssuerBackfill(pending_gaps=1)}
+            other.free_elsewhere(LEASE)
+            view = await standby.automatic.view()
+            assert (view.is_at_peer, view.state) == (False, standby.state), "nobody has the lease"
 
     played(story)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.backfill.state import BackfillPhase, BackfillState, BackfillView, Cause, IssuerBackfill, IssuerPause
 from gateway.callbacks.model import ConnectedHandler, RelayCounts
 from gateway.operators.attention import findings
 from gateway.operators.document import render
@@ -14,6 +15,7 @@ from gateway.operators.history import MINUTES
 from gateway.operators.snapshot import Snapshot
 from gateway.operators.wording import bytes_, duration, moment
 from gateway.telemetry.readiness import Report
+from issuer.common.v1 import error_pb2
 from tools.operators_page_sample import sample
 
 _HOSTILE = "\"'><img src=x onerror=alert(1)></td><script>alert(2)</script>&lt;\x00\ud800"
@@ -84,6 +86,7 @@ def test_a_gateway_without_anything_says_so() -> None:
         certificate_expiries={},
         ending_certificates=(),
         minutes={chart: [None] * MINUTES for chart in sample().minutes},
+        backfill=BackfillView(BackfillState(is_leader=True)),
     )
 
     told = _text(empty)
@@ -97,6 +100,7 @@ def test_a_gateway_without_anything_says_so() -> None:
         "No upstream was called yet.",
         "No certificate is in use.",
         "No call has ended since the start.",
+        "this gateway does it . Nothing waits.",
     ):
         assert text in told
 
@@ -163,6 +167,74 @@ def test_a_gateway_of_a_cluster_names_its_peers_and_where_the_active_watcher_is(
     assert "ledger BANK000001 active at a peer + 1 standing by" in told
     assert "app-push BANK000001 none of 1 active" in told
     assert "None of the watchers of app-push is active" in told
+
+
+def _backfill(view: BackfillView | None) -> str:
+    return _text(replace(sample(), backfill=view)).partition(" Backfill ")[2].partition(" Circuits ")[0]
+
+
+def test_a_backfill_tells_how_far_it_is_how_fast_and_what_waits() -> None:
+    told = _backfill(sample().backfill)
+
+    assert "BANK000001 running for 16 min outage; operations since 52 min ago 5,012 of 18,400" in told
+    assert " 5,012 of 18,400 296 45 min 361 1 1 gap, 2 cards" in told
+    assert " read 1 failed" in told
+    assert " recovered" in told
+
+
+def test_a_rate_counts_from_where_this_gateway_took_over_and_is_left_out_at_first() -> None:
+    now = sample().time
+
+    def told(seconds_ago: float) -> str:
+        run = IssuerBackfill(
+            BackfillPhase.RUNNING,
+            started_ms=round((now - seconds_ago) * 1000),
+            cards_total=900,
+            cards_done=500,
+            cards_done_before=440,
+        )
+        return _backfill(BackfillView(BackfillState(is_leader=True, issuers={"BANK000001": run})))
+
+    assert "500 of 900 60 6 min 40 s" in told(60)
+    assert "500 of 900 0 0" in told(9)
+
+
+def test_a_pause_tells_its_reason_and_its_end() -> None:
+    pause = IssuerPause(error_pb2.ERROR_REASON_UPSTREAM_RATE_LIMITED, round((sample().time + 90) * 1000))
+    waits = IssuerBackfill(BackfillPhase.PAUSED, pause, causes=[Cause.SWEEP, Cause.OUTAGE], since_ms=1)
+    issuers = {"BANK000001": waits, "BANK000002": IssuerBackfill(), "BANK000003": waits}
+    now = replace(sample(), backfill=BackfillView(BackfillState(is_leader=True, issuers=issuers)))
+
+    assert "paused : upstream rate limited; tries again in 1 min 30 s sweep, outage; operations since" in _text(now)
+    assert "The backfill of BANK000001 and 1 more is paused for another 1 min 30 s: upstream rate limited" in _text(now)
+
+
+@pytest.mark.parametrize(
+    ("view", "told", "warns"),
+    [
+        (BackfillView(BackfillState(is_enabled=False)), "off : nothing is fetched by itself.", False),
+        (BackfillView(BackfillState()), "no gateway does it at the moment.", True),
+        (BackfillView(BackfillState(), is_at_peer=True), "a peer does it : its page says more.", False),
+        (
+            BackfillView(BackfillState(issuers={"BANK000001": IssuerBackfill(pending_gaps=2)}), is_at_peer=True),
+            "a peer does it : its page says more. Issuer State Why Cards A minute Time left Recovered Failed Waiting BANK",
+            False,
+        ),
+        (None, "Not known while the storage cannot be read.", False),
+    ],
+)
+def test_who_does_the_backfill_is_told(view: BackfillView | None, told: str, *, warns: bool) -> None:
+    assert _backfill(view).startswith(told)
+    found = [each.text for each in findings(replace(sample(), backfill=view)) if each.section == "backfill"]
+    assert ("No gateway does the backfills at the moment" in found) == warns
+
+
+def test_cards_that_failed_lately_need_attention() -> None:
+    minutes = [*[(9.0, 7.0)] * (MINUTES - 10), (8.0, 1.0), *[(9.0, 0.0)] * 8, (3.0, 1.0)]
+    now = replace(sample(), minutes={**sample().minutes, "backfill": minutes})
+
+    told = [each.text for each in findings(now) if each.section == "backfill"]
+    assert told == ["The history of 2 cards could not be read in the last 10 min"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.backfill.state import BackfillState, BackfillView
 from gateway.callbacks.broker import Broker
 from gateway.operators import snapshot
 from gateway.operators.attention import findings
@@ -26,6 +27,7 @@ class Observed:
         self.metrics = Metrics()
         self.watchers = watchers_of(log)
         leases: Any = self.watchers._leases
+        self.backfill = BackfillView(BackfillState(is_leader=True))
         self._history = History(self.metrics.registry, log, lambda: 4096)
         self._sources = Sources(
             registry=self.metrics.registry,
@@ -40,8 +42,13 @@ class Observed:
             handlers=list,
             certificates=cast("Certificates", SimpleNamespace(expiry_times={}, ending=[])),
             lost_line_count=lambda: 0,
+            backfill=self._view,
             membership=None,
         )
+
+    async def _view(self) -> BackfillView:
+        await self._sources.log.bounds()
+        return self.backfill
 
     async def snapshot(self) -> Snapshot:
         return await read(self._sources, Instance(), self._history)
@@ -108,6 +115,7 @@ async def test_a_log_that_fails_is_told_and_the_rest_as_ever() -> None:
     found = await observed.snapshot()
 
     assert isinstance(found.log, str)
+    assert found.backfill is None
     assert not found.report.is_ready
     assert [(each.rpc, each.count) for each in found.calls] == [("issuer.card.v1.CardService/SuspendCard", 1)]
 
