@@ -279,6 +279,49 @@ ROWS: Final[Mapping[str, Sequence[Panel]]] = {
             },
         ),
     ),
+    "Backfill": (
+        Panel(
+            "Cards read from D1's history",
+            "By the automatic backfill and by calls of BackfillNotifications. Failed: it could not be read to its end.",
+            "reqps",
+            {"{{outcome}}": _rate("d1_gateway_backfill_cards_total", "", "outcome")},
+        ),
+        Panel(
+            "Recovered notifications",
+            "What D1 could not deliver, appended to the event log.",
+            "short",
+            {"recovered": "sum(increase(d1_gateway_backfill_recovered_total[$__rate_interval]))"},
+        ),
+        Panel(
+            "What waits",
+            "Cards to be read, and gaps in which notifications may have been lost.",
+            "short",
+            {
+                "cards": "max by (job) (d1_gateway_backfill_pending_cards)",
+                "gaps": "max by (job) (d1_gateway_backfill_pending_gaps)",
+            },
+        ),
+        Panel(
+            "Time left",
+            "For the cards that wait, at the present rate.",
+            "s",
+            {
+                "left": (
+                    "max by (job) (d1_gateway_backfill_pending_cards)"
+                    " / sum by (job) (rate(d1_gateway_backfill_cards_total[$__rate_interval]))"
+                )
+            },
+        ),
+        Panel(
+            "Who does it, and pauses",
+            "1 for the gateway that does the automatic backfills; 1 while D1 or the storage makes one wait.",
+            "short",
+            {
+                "{{instance}} does it": "d1_gateway_backfill_leader",
+                "paused": "max by (job) (d1_gateway_backfill_paused)",
+            },
+        ),
+    ),
     "Edge": (
         Panel(
             "Requests by status",

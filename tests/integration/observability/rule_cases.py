@@ -28,6 +28,10 @@ _SUBSCRIPTION = f'd1_gateway_subscription_lag_seconds{{{_ONE},issuer="SANDBOX001
 _OLDEST = f"d1_gateway_event_log_oldest_timestamp_seconds{{{_ONE}}}"
 _TRIMMED = f"d1_gateway_event_log_trimmed_sequence{{{_ONE}}}"
 _EXPIRY = f'd1_gateway_certificate_expiry_timestamp_seconds{{{_ONE},setting="edge.tls_certificate_file"}}'
+_LEADER = f"d1_gateway_backfill_leader{{{_ONE}}}"
+_PAUSED = f"d1_gateway_backfill_paused{{{_ONE}}}"
+_PENDING = f"d1_gateway_backfill_pending_cards{{{_ONE}}}"
+_CARDS = f"d1_gateway_backfill_cards_total{{{_ONE},outcome="
 _FREE = f"d1_gateway_event_log_free_bytes{{{_ONE}}}"
 _CPU = f"process_cpu_seconds_total{{{_ONE}}}"
 
@@ -436,6 +440,44 @@ _SUBSCRIBERS = (
         {_SUBSCRIPTION: "450x20", _OLDEST: "-500+60x20", _TRIMMED: "0x20"},
     ),
 )
+_BACKFILL = (
+    Case(
+        "D1GatewayBackfillNowhere",
+        "10m",
+        {_LEADER: "1x3 0x20", 'd1_gateway_backfill_leader{job="d1-gateway",instance="b:9464"}': "0x20"},
+        _JOB,
+        "No gateway of d1-gateway has done the automatic backfills for 5 minutes.",
+        # Another one has taken over.
+        {_LEADER: "1x3 0x20", 'd1_gateway_backfill_leader{job="d1-gateway",instance="b:9464"}': "0x3 1x20"},
+    ),
+    Case(
+        "D1GatewayBackfillPaused",
+        "40m",
+        {_PAUSED: "0x5 1x60"},
+        _JOB,
+        "A backfill of d1-gateway has been paused for half an hour.",
+        # It went on for a while.
+        {_PAUSED: "1x20 0x2 1x60"},
+    ),
+    Case(
+        "D1GatewayBackfillCardsFail",
+        "90m",
+        {f'{_CARDS}"failed"}}': "0+1x120", f'{_CARDS}"done"}}': "0+9x120"},
+        _JOB,
+        "10% of the cards in backfills of d1-gateway failed in an hour.",
+        # Three of three, which somebody asked for.
+        {f'{_CARDS}"failed"}}': "0x60 3x60", f'{_CARDS}"done"}}': "0x120"},
+    ),
+    Case(
+        "D1GatewayBackfillLate",
+        "90m",
+        {_PENDING: "0x10 100000x120", f'{_CARDS}"done"}}': "0+30x120"},
+        _JOB,
+        "At the rate of the last half hour the backfill of d1-gateway takes another 2d 7h 33m 20s.",
+        # The same ten times faster.
+        {_PENDING: "0x10 100000x120", f'{_CARDS}"done"}}': "0+300x120"},
+    ),
+)
 _CERTIFICATES = (
     Case(
         "D1GatewayCertificateExpires",
@@ -454,4 +496,4 @@ _CERTIFICATES = (
         {_EXPIRY: "864600x20"},
     ),
 )
-CASES = (*_OBJECTIVES, *_PROCESSES, *_D1, *_UPSTREAMS, *_HANDLING, *_STORAGE, *_SUBSCRIBERS, *_CERTIFICATES)
+CASES = (*_OBJECTIVES, *_PROCESSES, *_D1, *_UPSTREAMS, *_HANDLING, *_STORAGE, *_SUBSCRIBERS, *_BACKFILL, *_CERTIFICATES)
