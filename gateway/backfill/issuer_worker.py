@@ -247,12 +247,15 @@ class IssuerWorker:
         try:
             result = await self._tools.backfill.card(self._issuer_id, card_id, since_ms, self._pause)
         except Exception:  # noqa: BLE001 (a fault of ours, in one card: the others are read)
-            _log.exception("backfill_failed", issuer_id=self._issuer_id)
+            _log.exception("backfill_failed", issuer_id=self._issuer_id, card_id=card_id)
             result = CardResult(0, 0, 0, 0, GatewayError(error_pb2.ERROR_REASON_INTERNAL, "Internal error."))
         else:
             if result.error is not None:
                 self._failures.warning(
-                    issuer_id=self._issuer_id, reason=result.error.reason_name, message=result.error.message
+                    issuer_id=self._issuer_id,
+                    card_id=card_id,
+                    reason=result.error.reason_name,
+                    message=result.error.message,
                 )
         self._resume(BackfillPhase.RUNNING)
         return result
