@@ -27,11 +27,12 @@ __all__ = ["FaultControl"]
 
 _MOST_TIMES: Final = 10_000
 _LONGEST_WAIT_MS: Final = 60_000
+_LONGEST_MS: Final = 3_600_000
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
-_OF_RESPONSES: Final = ("headers", "html", "truncate")
+_OF_RESPONSES: Final = ("headers", "html")
 """Fields that only the simulators' own responses have."""
-_OF_HTTP: Final = (*_OF_RESPONSES, "body")
+_OF_HTTP: Final = (*_OF_RESPONSES, "body", "truncate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class FaultControl:
     """The control API of faults."""
 
     ENDPOINTS: ClassVar[Mapping[str, str]] = {
-        "POST /sandbox/faults": "operation, times, latency_ms, status, headers, body, html, drop, truncate",
+        "POST /sandbox/faults": "operation, times or for_ms, latency_ms, status, headers, body, html, drop, truncate",
         "DELETE /sandbox/faults": "",
     }
     """Each endpoint with its fields."""
@@ -78,18 +79,25 @@ class FaultControl:
         is_answer = operation in known["answers"]
         if is_answer and status is not None and status not in REFUSALS:
             raise InvalidValueError("status")
+        drop = optional_choice(body, "drop", Drop)
+        if drop is Drop.FOR_GOOD and operation not in known["callbacks"]:
+            raise InvalidValueError("drop")
+        for_ms = integer(body, "for_ms", 1, 1, _LONGEST_MS) if "for_ms" in body else 0
+        if for_ms and "times" in body:
+            raise InvalidValueError("for_ms")
         for name in () if is_of_gateway else _OF_HTTP if is_answer else _OF_RESPONSES:
             if name in body:
                 raise InvalidValueError(name)
         return Fault(
             operation=operation,
             times=integer(body, "times", 1, 1, _MOST_TIMES),
+            for_ms=for_ms,
             latency_ms=integer(body, "latency_ms", 0, 0, _LONGEST_WAIT_MS),
             status=status,
             headers=_headers(body),
             body=_body_text(body),
             html=flag(body, "html"),
-            drop=optional_choice(body, "drop", Drop),
+            drop=drop,
             truncate=flag(body, "truncate"),
         )
 

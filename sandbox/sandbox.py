@@ -132,7 +132,7 @@ class Sandbox:
             raise ValueError("issuer_id must have 10 characters")
         # Not in a thread, which would write on after a cancellation, while the folder is deleted.
         pki = make_pki(folder) if state is None else kept_pki(folder)
-        common = Simulation(Faults(), state or MemoryState(), clock, host)
+        common = Simulation(Faults(clock), state or MemoryState(), clock, host)
         d1_starts = D1.start(pki, issuer_id, products, common, d1_port, edge_credentials, edge_timeout_seconds)
         threeds_starts = ThreeDS.start(pki.threeds_server, common, port=threeds_port, delays=threeds_delays)
         async with d1_starts as d1, threeds_starts as threeds:
@@ -183,7 +183,7 @@ def _control(sandbox: Sandbox, d1: D1, clock: Callable[[], float]) -> Control:
         sandbox.edge,
         sandbox.notifier,
         KeyControl(d1.keys),
-        AcsControl(sandbox.purchases, sandbox.phones, sandbox.authenticators, sandbox.background),
+        AcsControl(sandbox.purchases, sandbox.phones, sandbox.authenticators, sandbox.background, sandbox.history),
         IssuerControl(sandbox.issuer),
         ThreeDSControl(sandbox.threeds_url, sandbox.transactions),
         sandbox.console,

@@ -1,9 +1,12 @@
-"""Faults on demand: failures of a number of calls, of the gateway, of D1 to it, or to the sandbox's handler."""
+"""Faults on demand: failures of a number of calls, or for a time; of the gateway, of D1 to it, or of the handler."""
 
 import asyncio
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -46,6 +49,8 @@ class Drop(StrEnum):
     """Before the request takes effect."""
     AFTER = "after"
     """After the request took effect, instead of the response."""
+    FOR_GOOD = "for_good"
+    """Of D1's callbacks alone: before the request, and D1 does not try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,9 @@ class Fault:
     """The affected call: a `sandbox.d1.model.contract.Operation`, a `sandbox.threeds.contract.Operation`, the name of
     a `sandbox.d1.model.contract.Callback`, or `HANDLER` with a kind; or any call of one sort, see `EVERY_OPERATION`."""
     times: int = 1
-    """The number of calls affected."""
+    """The number of calls affected, unless it lasts a time."""
+    for_ms: int = 0
+    """How long all calls are affected, in milliseconds from when it was added; 0 for a number of calls."""
     latency_ms: int = 0
     """How long the call is held before anything else happens, in milliseconds."""
     status: int | None = None
@@ -70,7 +77,7 @@ class Fault:
     drop: Drop | None = None
     """When the connection breaks; the sandbox's handler then stays silent instead."""
     truncate: bool = False
-    """Whether the response ends after half of its declared length."""
+    """Whether the response ends after half of its declared length. Of a callback, half of its body is sent."""
 
     @property
     def what(self) -> str:
@@ -81,30 +88,51 @@ class Fault:
             f"{self.latency_ms} ms late": self.latency_ms > 0,
             f"refusal as HTTP {self.status}" if is_answer else f"HTTP {self.status}": self.status is not None,
             "a page of HTML": self.html,
-            "half a response": self.truncate,
+            "half a body": self.truncate,
             f"{dropped}, nothing done": self.drop is Drop.BEFORE,
             f"{dropped}, all done": self.drop is Drop.AFTER,
+            "never sent": self.drop is Drop.FOR_GOOD,
+            f"for {self.for_ms / 1000:g} s": self.for_ms > 0,
         }
         return ", ".join(part for part, happens in parts.items() if happens)
+
+
+class _Pending(NamedTuple):
+    fault: Fault
+    left: int | None
+    """The number of calls that it still affects; None for one that lasts a time."""
+    end: float
+    """When it ends by itself, as the clock has it."""
 
 
 class Faults:
     """The pending faults, applied in the order in which they were added."""
 
-    def __init__(self) -> None:
-        self._pending: list[tuple[Fault, int]] = []
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start without faults.
+
+        Args:
+            clock: Returns the time, in seconds.
+        """
+        self._clock = clock
+        self._pending: list[_Pending] = []
 
     def add(self, fault: Fault) -> None:
         """Apply a fault to the next calls of its operation."""
-        self._pending.append((fault, fault.times))
+        left, end = (fault.times, math.inf) if fault.for_ms == 0 else (None, self._clock() + fault.for_ms / 1000)
+        self._pending.append(_Pending(fault, left, end))
 
     def clear(self) -> None:
         """Remove all pending faults."""
         self._pending.clear()
 
-    def pending(self) -> tuple[tuple[Fault, int], ...]:
-        """Return the pending faults in their order, each with the number of calls that it will still affect."""
-        return tuple(self._pending)
+    def pending(self) -> tuple[tuple[Fault, int | None], ...]:
+        """Return the pending faults in their order, each with the number of calls that it will still affect.
+
+        The number is None for a fault that lasts a time.
+        """
+        self._end_outdated()
+        return tuple((each.fault, each.left) for each in self._pending)
 
     def take(self, operation: str | None, every: str = EVERY_OPERATION) -> Fault | None:
         """Return the fault of a call, if any, and count it as used.
@@ -113,11 +141,17 @@ class Faults:
             operation: The call; None for an unknown path.
             every: The operation that stands for all calls of this sort.
         """
-        for index, (fault, left) in enumerate(self._pending):
+        self._end_outdated()
+        for index, (fault, left, end) in enumerate(self._pending):
             if fault.operation in {every, operation}:
-                self._pending[index : index + 1] = [(fault, left - 1)] if left > 1 else []
+                if left is not None:
+                    self._pending[index : index + 1] = [_Pending(fault, left - 1, end)] if left > 1 else []
                 return fault
         return None
+
+    def _end_outdated(self) -> None:
+        now = self._clock()
+        self._pending = [each for each in self._pending if each.end > now]
 
 
 def fault_middleware(faults: Faults) -> Middleware:

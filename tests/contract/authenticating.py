@@ -44,7 +44,7 @@ class Arrivals:
         self._room = self._left()
 
     def _left(self) -> int:
-        return sum(left for fault, left in self._faults._pending if fault.operation == self._operation)
+        return sum(left or 0 for fault, left in self._faults.pending() if fault.operation == self._operation)
 
     @property
     def count(self) -> int:

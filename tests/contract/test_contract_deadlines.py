@@ -119,7 +119,7 @@ async def test_without_a_deadline_the_gateways_own_limit_holds(sandbox: Sandbox,
         assert 3.0 <= time.perf_counter() - began < _HANGS / 1000 / 3
     seen = {(failure.code, failure.reason, failure.outcome) for failure in failures}
     assert seen == {(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "UNKNOWN")}
-    left = {fault.operation: left for fault, left in sandbox.faults._pending}
+    left = {fault.operation: left for fault, left in sandbox.faults.pending()}
     assert left == {rpc.operation: 2 for rpc in UPSTREAM_RPCS.values()}, "each was sent once"
 
 

@@ -158,8 +158,17 @@ async def test_a_fault_is_met_shown_and_cleared_and_the_log_tells_of_it(
         await expect(said).to_contain_text(
             re.compile(r"[^.] \(UPSTREAM_\w+\)\. The 3-D Secure server has rejected it\.")
         )
+        await form.get_by_label("Call", exact=True).select_option("notify3dsOperation")
+        await form.get_by_label("What happens").select_option("for_good")
         await form.get_by_label("Number of calls").fill("3")
         await form.get_by_role("button", name="Add").click()
+        await expect(active).to_contain_text("never sent, 3 times")
+        await form.get_by_label("Or for").fill("4000")
+        await form.get_by_role("button", name="Add").click()
+        await expect(page.locator("#fault-seconds-said")).to_have_text("1 to 3,600.")
+        await form.get_by_label("Or for").fill("3600")
+        await form.get_by_role("button", name="Add").click()
+        await expect(active).to_contain_text("never sent, for 3600 s")
         await active.get_by_role("button", name="Clear all").click()
         await expect(active).to_contain_text("None is active.")
 

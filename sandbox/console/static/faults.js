@@ -12,7 +12,8 @@ const SORTS = [
   }],
   ["callbacks", "D1 calls the gateway", ["callback.*", "any callback"], {
     before: "connection refused, nothing arrives", after: "connection dropped, all done",
-    503: "HTTP 503 of a proxy", 500: "HTTP 500 of a proxy", "": "only late",
+    for_good: "never sent, nothing arrives", 503: "HTTP 503 of a proxy", 500: "HTTP 500 of a proxy",
+    400: "HTTP 400 of a proxy", "": "only late",
   }],
   ["answers", "The sandbox’s handler answers", ["handler.*", "any callback"], {
     500: "refusal: failed", 404: "refusal: not found", 403: "refusal: not allowed",
@@ -20,8 +21,8 @@ const SORTS = [
   }],
 ];
 /** The order: numbers would come first in an object. */
-const ORDER = ["503", "500", "429", "403", "404", "before", "after", ""];
-const LIMITS = { latency: [0, 60_000], times: [1, 10_000] };
+const ORDER = ["503", "500", "429", "400", "403", "404", "before", "after", "for_good", ""];
+const LIMITS = { latency: [0, 60_000], times: [1, 10_000], seconds: [1, 3_600] };
 
 function number(name) {
   const [least, most] = LIMITS[name];
@@ -35,17 +36,18 @@ function number(name) {
 
 async function add(event) {
   event.preventDefault();
-  const [latency, times] = [number("latency"), number("times")];
+  const lasts = form.elements.seconds.value.trim() !== "";
+  const [latency, many] = [number("latency"), number(lasts ? "seconds" : "times")];
   const { operation, what } = Object.fromEntries(new FormData(form));
   const said = document.getElementById("fault-said");
   said.textContent = what === "" && latency === 0 ? "Late by how much?" : "";
-  if (latency === null || times === null || said.textContent !== "") {
+  if (latency === null || many === null || said.textContent !== "") {
     (form.querySelector("[aria-invalid=true]") ?? form.elements.latency).focus();
     return;
   }
   const kind = /^\d+$/u.test(what) ? { status: Number(what) } : what === "" ? {} : { drop: what };
   try {
-    await call("POST", "sandbox/faults", { operation, times, latency_ms: latency, ...kind });
+    await call("POST", "sandbox/faults", { operation, ...(lasts ? { for_ms: many * 1000 } : { times: many }), latency_ms: latency, ...kind });
   } catch (error) {
     said.textContent = error.message;
   }
@@ -96,7 +98,7 @@ export function render() {
     const every = SORTS.find(([, , [value]]) => value === operation);
     return h("li", {},
       every === undefined ? h("code", {}, operation) : h("span", {}, `${every[1]}: ${every[2][1]}`),
-      h("span", {}, `${what}, ${times(left)}`));
+      h("span", {}, left === null ? what : `${what}, ${times(left)}`));
   });
   show(
     document.getElementById("faults"),

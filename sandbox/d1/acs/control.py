@@ -26,6 +26,7 @@ from sandbox.d1.acs.purchase import Delivery, Flow, Order, Purchase
 from sandbox.d1.acs.purchases import Purchases
 from sandbox.d1.callbacks.background import Background
 from sandbox.d1.model import contract
+from sandbox.d1.model.notification import History
 
 __all__ = ["AcsControl", "NoSuchPurchaseError", "shown_purchase", "shown_sms"]
 
@@ -56,6 +57,7 @@ class AcsControl:
         "POST /sandbox/purchases/{purchaseId}/resend": "",
         "POST /sandbox/purchases/{purchaseId}/approve": "",
         "POST /sandbox/purchases/{purchaseId}/deny": "",
+        "GET /sandbox/history": "?cardId: of one card; of all without it, newest first within a card",
         "GET /sandbox/sms": "?purchaseId",
         "GET /sandbox/authenticators": "",
         "POST /sandbox/authenticators": "consumerId, appInstanceId",
@@ -68,6 +70,7 @@ class AcsControl:
     phones: Phones
     authenticators: Authenticators
     background: Background
+    history: History
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -80,6 +83,7 @@ class AcsControl:
             web.post(f"{purchase}/resend", self._resend),
             web.post(f"{purchase}/approve", self._approve),
             web.post(f"{purchase}/deny", self._deny),
+            web.get("/sandbox/history", self._list_history),
             web.get("/sandbox/sms", self._list_sms),
             web.get("/sandbox/authenticators", self._list_authenticators),
             web.post("/sandbox/authenticators", self._enrol),
@@ -121,6 +125,11 @@ class AcsControl:
         purchase = self._purchase(request)
         purchase.deny()
         return web.json_response(shown_purchase(purchase))
+
+    async def _list_history(self, request: web.Request) -> web.Response:
+        card_id = request.query.get("cardId")
+        found = self.history.all() if card_id is None else self.history.of(card_id)
+        return web.json_response({"operations": [{"cardId": each.card_id, **each.body()} for each in found]})
 
     async def _list_sms(self, request: web.Request) -> web.Response:
         found = self.phones.messages(request.query.get("purchaseId"))

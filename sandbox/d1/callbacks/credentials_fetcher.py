@@ -7,7 +7,7 @@ from joserfc.jwk import ECKey
 
 from sandbox.common.fields import InvalidFieldError
 from sandbox.d1.callbacks.background import Background
-from sandbox.d1.callbacks.edge_client import EdgeClient, NotDeliveredError
+from sandbox.d1.callbacks.edge_client import EdgeClient, LostError, NotDeliveredError
 from sandbox.d1.callbacks.requests import BadReplyError, CallbackError, CallbackRequests
 from sandbox.d1.model import contract
 from sandbox.d1.model.errors import D1Error
@@ -38,8 +38,8 @@ class CredentialsFetcher:
                 return
             try:
                 await self._once(requests, card_id)
-            except (NotDeliveredError, CallbackError):
-                if attempt == contract.CREDENTIALS_ATTEMPTS - 1:
+            except (NotDeliveredError, CallbackError) as error:
+                if isinstance(error, LostError) or attempt == contract.CREDENTIALS_ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(contract.BACKOFF_SECONDS * 2**attempt)
             else:

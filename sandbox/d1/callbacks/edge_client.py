@@ -10,16 +10,21 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from sandbox.common.faults import EVERY_CALLBACK, FAULT_BODY, Drop, Fault, Faults
 from sandbox.d1.model.contract import BANKING, EDGE_TOKEN_PATH, OUTBOUND_TIMEOUT_SECONDS, Callback
 
-__all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "Exchange", "NotDeliveredError"]
+__all__ = ["EdgeClient", "EdgeCredentials", "EdgeResponse", "Exchange", "LostError", "NotDeliveredError"]
 
 
 class NotDeliveredError(Exception):
     """The edge did not respond, did not accept a notification, or issued no token."""
+
+
+class LostError(NotDeliveredError):
+    """D1 does not send it, nor try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,7 @@ class EdgeClient:
 
         Raises:
             NotDeliveredError: No response in time, or no token.
+            LostError: A fault on demand says that D1 does not send it, nor try again.
         """
         exchange = Exchange(call.name, correlation_id, self._clock())
         fault = self._faults.take(call.name, EVERY_CALLBACK)
@@ -164,7 +170,10 @@ class EdgeClient:
         began = loop.time()
         self.on_exchange(exchange)
         try:
-            exchanging = self._exchange(call, ids, correlation_id, body, query)
+            content = None if body is None else orjson.dumps(body)
+            if content is not None and fault is not None and fault.truncate:
+                content = content[: len(content) // 2]
+            exchanging = self._exchange(call, ids, correlation_id, content, query)
             response = await (exchanging if fault is None else self._with(fault, exchanging))
         except NotDeliveredError as error:
             exchange.problem = str(error)
@@ -181,6 +190,8 @@ class EdgeClient:
         try:
             async with asyncio.timeout(self._session.timeout.total):
                 await asyncio.sleep(fault.latency_ms / 1000)
+                if fault.drop is Drop.FOR_GOOD:
+                    raise LostError("D1 never sends it: a fault on demand")
                 if fault.drop is Drop.BEFORE:
                     raise NotDeliveredError("The connection to the edge broke before the request: a fault on demand")
                 if fault.status is not None:
@@ -200,18 +211,20 @@ class EdgeClient:
         call: Callback,
         ids: Mapping[str, str],
         correlation_id: str,
-        body: Mapping[str, Any] | None,
+        content: bytes | None,
         query: Mapping[str, str] | None,
     ) -> EdgeResponse:
         path = call.path.format(issuerId=self._issuer_id, **ids)
         if path.startswith(f"{BANKING}/"):
             path = self.banking_path + path.removeprefix(BANKING)
         headers = {"x-correlation-id": correlation_id}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         if self._credentials is not None:
             headers["Authorization"] = f"Bearer {await self._bearer_token(self._credentials)}"
         try:
             async with await self._request(
-                call.method, path, json=body, params=query, headers=headers, allow_redirects=False
+                call.method, path, data=content, params=query, headers=headers, allow_redirects=False
             ) as response:
                 if response.status == HTTPStatus.UNAUTHORIZED:
                     self._token_expiry = 0.0

@@ -1,14 +1,19 @@
-"""D1's notifications to the gateway's edge, repeated until the edge accepts them."""
+"""D1's notifications to the gateway's edge, repeated until the edge accepts or refuses them."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeCredentials, NotDeliveredError
+from sandbox.d1.callbacks.edge_client import EdgeClient, EdgeCredentials, LostError, NotDeliveredError
 from sandbox.d1.model.contract import BACKOFF_SECONDS, NOTIFICATION_ATTEMPTS, Callback
 
 __all__ = ["EdgeCredentials", "NotDeliveredError", "Notifiable", "Notifier"]
+
+
+_FINAL = frozenset({HTTPStatus.BAD_REQUEST})
+"""The failures after which D1 does not repeat a notification. Its page on the 400 of a sibling notification is cut
+after "will no"; of other statuses nothing is public."""
 
 
 class Notifiable(Protocol):
@@ -51,7 +56,7 @@ class Notifier:
 
         Args:
             notification: The notification.
-            attempts: The maximum number of attempts until the edge responds 2xx.
+            attempts: The maximum number of attempts until the edge responds 2xx, or 400.
             backoff_seconds: The pause after the first attempt; it doubles with each further one.
 
         Returns:
@@ -63,9 +68,11 @@ class Notifier:
         for attempt in range(attempts - 1):
             try:
                 status = await self._post(notification)
+            except LostError:
+                raise
             except NotDeliveredError:
                 status = None
-            if status is not None and _is_success(status):
+            if status is not None and (_is_success(status) or status in _FINAL):
                 return status
             await asyncio.sleep(backoff_seconds * 2**attempt)
         return await self._post(notification)

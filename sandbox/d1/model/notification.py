@@ -127,6 +127,10 @@ class History:
         self._kept[str(len(self._kept))] = operation
         self._operations[operation.card_id].append(operation)
 
+    def all(self) -> list[Notification]:
+        """Return the operations of every card of the last year: card by card, each card's newest first."""
+        return [operation for card_id in sorted(self._operations) for operation in self.of(card_id)]
+
     def of(self, card_id: str) -> list[Notification]:
         """Return a card's operations of the last year, newest first."""
         oldest = datetime.fromtimestamp(self._clock(), UTC) - timedelta(seconds=HISTORY_SECONDS)

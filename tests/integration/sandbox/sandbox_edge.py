@@ -127,7 +127,11 @@ class EdgeServer:
     async def _receive(self, kind: str, request: web.Request) -> web.Response:
         edge = self.edges[request.match_info["id"].partition("-")[0]]
         data = await request.read()
-        body = orjson.loads(data) if data else None
+        try:
+            body = orjson.loads(data) if data else None
+        except orjson.JSONDecodeError:
+            edge.notifications.append(EdgeCall(request.path, dict(request.query), data, request.headers))
+            return web.Response(status=400)
         call = EdgeCall(request.path, dict(request.query), body, request.headers)
         (edge.notifications if kind == "notification" else edge.callbacks).append(call)
         replies = edge.replies[kind]

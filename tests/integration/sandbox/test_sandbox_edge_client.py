@@ -68,15 +68,17 @@ async def test_a_series_of_notifications_varies_as_set(
     assert first == notification.body() | changed
 
 
-async def test_a_notification_is_repeated_until_it_is_taken_or_the_attempts_are_used_up(
+async def test_a_notification_is_repeated_until_it_is_taken_or_refused_or_the_attempts_are_used_up(
     sandbox: Sandbox, edge: Edge, notification: Notification
 ) -> None:
-    edge.replies["notification"] = [Reply(500), Reply(401), Reply(204), Reply(500)]
+    edge.replies["notification"] = [Reply(500), Reply(401), Reply(204), Reply(400), Reply(500)]
 
     assert await sandbox.notifier.send(notification, attempts=5, backoff_seconds=0.01) == 204
     assert len(edge.notifications) == 3
+    assert await sandbox.notifier.send(notification, attempts=3, backoff_seconds=0.01) == 400
+    assert len(edge.notifications) == 4
     assert await sandbox.notifier.send(notification, attempts=3, backoff_seconds=0.01) == 500
-    assert len(edge.notifications) == 6
+    assert len(edge.notifications) == 7
 
 
 async def test_without_an_edge_of_its_own_authority_nothing_is_delivered_and_purchases_fail(

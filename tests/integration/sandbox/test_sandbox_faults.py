@@ -6,9 +6,11 @@ That each call can fail, and what a broken connection leaves done, is in tests/c
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from issuer.callback.v1 import messages_pb2 as callback
@@ -19,6 +21,7 @@ from sandbox.common.tls import client_context
 from sandbox.d1.acs.purchase import Flow, Status
 from sandbox.d1.callbacks.edge_client import EdgeClient, Exchange, NotDeliveredError
 from sandbox.d1.model import contract
+from sandbox.d1.model.notification import Notification
 from tests.integration.sandbox.sandbox_caller import Caller
 from tests.integration.sandbox.sandbox_edge import Edge, EdgeServer, buy, until
 
@@ -105,6 +108,51 @@ async def test_d1_repeats_a_notification_whose_connection_broke_until_it_is_ackn
 
     assert (await purchase.notified()).status == 204
     assert [call.body["operationId"] for call in edge.notifications] == [purchase.operation_id] * 2
+
+
+@pytest.mark.parametrize("fault", [{"drop": Drop.FOR_GOOD}, {"status": 400}])
+async def test_a_notification_that_d1_loses_or_that_gets_a_400_on_the_way_is_not_repeated_and_is_in_the_history(
+    faults: Faults, edge: Edge, caller: Caller, fault: dict[str, Any]
+) -> None:
+    faults.add(Fault("notify3dsOperation", **fault))
+
+    lost, later = (buy(caller.sandbox, caller.name, Flow.FRICTIONLESS) for _ in range(2))
+
+    assert (await lost.notified()).status is None
+    assert (await later.notified()).status == 204
+    assert [call.body["operationId"] for call in edge.notifications] == [later.operation_id]
+    listed = (await caller.control("GET", f"history?cardId={caller.card_id}")).json["operations"]
+    assert {each["operationId"] for each in listed} == {lost.operation_id, later.operation_id}
+    everything = (await caller.control("GET", "history")).json["operations"]
+    assert [each for each in everything if each["cardId"] == caller.card_id] == listed
+
+
+async def test_d1_sends_half_of_a_notification_and_nothing_more_after_the_400(
+    faults: Faults, edge: Edge, caller: Caller
+) -> None:
+    notification = Notification(caller.card_id, "op-half", datetime.now(UTC))
+    faults.add(Fault("notify3dsOperation", truncate=True))
+
+    assert await caller.sandbox.notifier.send(notification, attempts=3, backoff_seconds=0.01) == 400
+
+    whole = orjson.dumps(notification.body())
+    assert [call.body for call in edge.notifications] == [whole[: len(whole) // 2]]
+
+
+async def test_an_outage_meets_every_call_of_its_operation_until_its_time_is_over(
+    faults: Faults, edge: Edge, caller: Caller
+) -> None:
+    outage = {"operation": EVERY_CALLBACK, "drop": "before", "for_ms": 60_000}
+    assert (await caller.control("POST", "faults", outage)).status == 204
+    lost = Notification(caller.card_id, "op-lost", datetime.now(UTC))
+    with pytest.raises(NotDeliveredError, match="broke before the request"):
+        await caller.sandbox.notifier.send(lost, attempts=5, backoff_seconds=0.01)
+    assert [(fault.what, left) for fault, left in faults.pending()] == [("dropped, nothing done, for 60 s", None)]
+
+    caller.clock.now += 60
+
+    assert (await buy(caller.sandbox, caller.name, Flow.FRICTIONLESS).notified()).status == 204
+    assert (len(edge.notifications), faults.pending()) == (1, ())
 
 
 async def test_d1_gives_up_a_call_that_is_later_than_its_time_limit_and_which_never_arrives(
