@@ -13,7 +13,6 @@ from aiohttp import web
 from adapters import threeds
 from gateway.aio.sockets import Addresses
 from gateway.auth.issuers import Issuers
-from gateway.backfill.backfill import Backfill
 from gateway.bootstrap import access
 from gateway.bootstrap import edge as edge_parts
 from gateway.bootstrap import platform as card_platform
@@ -32,7 +31,7 @@ from gateway.edge.telemetry import EdgeTelemetry
 from gateway.grpc_api.interceptors import IdempotencyInterceptor, QuotaInterceptor, TelemetryInterceptor
 from gateway.grpc_api.server import RpcServer, Servicer
 from gateway.grpc_api.services.authentication import AuthenticationServicer, emv_violations
-from gateway.grpc_api.services.backfills import Backfills
+from gateway.grpc_api.services.backfills import OrderedBackfills
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.consumers import ConsumerServicer
@@ -110,14 +109,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             counts_damage=base.settings.nats is None,
             audit_failure=audit.failure if audit is not None and audit.refuses_changes else None,
         )
-        backfills = Backfills(
-            Backfill(
-                platform.history,
-                core.storage.log,
-                calls_per_second=settings.backfill.calls_per_second,
-                retention_seconds=settings.event_log.retention_seconds,
-            )
-        )
+        ordered = OrderedBackfills(backfills.on_demand)
         callbacks = CallbackServicer(base.issuers, core.registry, core.validation, base.metrics)
         admin_address = await _start_admin(stack, base, core, backfills, audit, readiness, callbacks)
         servicers = (
@@ -125,7 +117,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             callbacks,
             CardServicer(backfills.noting(platform.cards)),
             ConsumerServicer(platform.authenticators, platform.consumers, core.results),
-            NotificationServicer(core.storage.log, core.watchers, backfills),
+            NotificationServicer(core.storage.log, core.watchers, ordered),
             ThreeDSOperationServicer(platform.history),
         )
         gateway = Gateway(
@@ -134,7 +126,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             edge=_edge_server(base, core, platform, backfills),
             edge_tls=base.certificates.edge,
             watchers=core.watchers,
-            backfills=backfills,
+            backfills=ordered,
             callbacks=callbacks,
             readiness=readiness,
             admin=admin_address,

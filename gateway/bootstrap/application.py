@@ -9,7 +9,7 @@ import structlog
 from gateway.aio.sockets import Addresses, join
 from gateway.edge.server import EdgeServer
 from gateway.grpc_api.server import RpcServer
-from gateway.grpc_api.services.backfills import Backfills
+from gateway.grpc_api.services.backfills import OrderedBackfills
 from gateway.grpc_api.services.callbacks import CallbackServicer
 from gateway.notifications.watch import Watchers
 from gateway.settings import Settings
@@ -29,7 +29,7 @@ class Gateway:
     edge: EdgeServer
     edge_tls: ssl.SSLContext
     watchers: Watchers
-    backfills: Backfills
+    backfills: OrderedBackfills
     callbacks: CallbackServicer
     readiness: Readiness
     admin: str

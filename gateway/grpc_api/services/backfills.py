@@ -17,10 +17,10 @@ from issuer.notification.v1.messages_pb2 import (
     CardBackfillError,
 )
 
-__all__ = ["Backfills"]
+__all__ = ["OrderedBackfills"]
 
 
-class Backfills:
+class OrderedBackfills:
     """Serves every ordered backfill of a process."""
 
     def __init__(self, backfill: Backfill) -> None:

@@ -11,7 +11,7 @@ from gateway.errors import FieldViolation, GatewayError, shown
 from gateway.formats.page_tokens import PageTokens
 from gateway.grpc_api.interceptors.chain import Context, Handler
 from gateway.grpc_api.interceptors.context import caller_identity
-from gateway.grpc_api.services.backfills import Backfills
+from gateway.grpc_api.services.backfills import OrderedBackfills
 from gateway.notifications import cursor
 from gateway.notifications.filter import predicate, scope, takes_all
 from gateway.notifications.start import Start
@@ -33,7 +33,7 @@ _SERVICE = service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_n
 class NotificationServicer(service_pb2_grpc.NotificationServiceServicer):
     """See ``issuer/notification/v1/service.proto`` for the contract of each rpc."""
 
-    def __init__(self, log: EventLog, watchers: Watchers, backfills: Backfills) -> None:
+    def __init__(self, log: EventLog, watchers: Watchers, backfills: OrderedBackfills) -> None:
         self._log = log
         self._watchers = watchers
         self._backfills = backfills

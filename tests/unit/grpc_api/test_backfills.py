@@ -1,4 +1,4 @@
-"""Backfills that callers order: what they are told, and how a backfill ends."""
+"""OrderedBackfills that callers order: what they are told, and how a backfill ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -9,7 +9,7 @@ import pytest
 
 from gateway.backfill.backfill import Backfill
 from gateway.errors import GatewayError
-from gateway.grpc_api.services.backfills import Backfills
+from gateway.grpc_api.services.backfills import OrderedBackfills
 from gateway.logging import correlation
 from issuer.common.v1 import error_pb2
 from issuer.notification.v1.messages_pb2 import BackfillNotificationsResponse
@@ -23,13 +23,13 @@ _T = TypeVar("_T")
 
 
 class Scene:
-    """Backfills of a history with one operation on each of three cards, one call a second."""
+    """OrderedBackfills of a history with one operation on each of three cards, one call a second."""
 
     def __init__(self) -> None:
         self.history, self.log = FakeOperationHistory(), FakeEventLog()
         for number, card_id in enumerate(CARDS, start=1):
             self.history.cards[card_id].append(an_operation(number))
-        self.backfills = Backfills(Backfill(self.history, self.log, calls_per_second=1, retention_seconds=1))
+        self.backfills = OrderedBackfills(Backfill(self.history, self.log, calls_per_second=1, retention_seconds=1))
 
     def run(self, *card_ids: str) -> AsyncGenerator[BackfillNotificationsResponse, None]:
         return self.backfills.run(ISSUER, card_ids or CARDS, 0)

@@ -21,7 +21,7 @@ from gateway.grpc_api.interceptors import (
 )
 from gateway.grpc_api.interceptors.chain import Chain
 from gateway.grpc_api.services import notifications
-from gateway.grpc_api.services.backfills import Backfills
+from gateway.grpc_api.services.backfills import OrderedBackfills
 from gateway.grpc_api.services.cards import CardServicer
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.logging import correlation
@@ -65,7 +65,7 @@ async def served() -> AsyncIterator[Served]:
     )
     server = grpc.aio.server(handlers=(chain,))
     chain.add(CardServicer(issuer), card_grpc.add_CardServiceServicer_to_server)
-    backfills = Backfills(Backfill(FakeOperationHistory(), log, calls_per_second=5, retention_seconds=1))
+    backfills = OrderedBackfills(Backfill(FakeOperationHistory(), log, calls_per_second=5, retention_seconds=1))
     chain.add(NotificationServicer(log, watchers_of(log), backfills), notifications.add_to_server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.backfill.backfill import Backfill
 from gateway.errors import GatewayError
-from gateway.grpc_api.services.backfills import Backfills
+from gateway.grpc_api.services.backfills import OrderedBackfills
 from gateway.grpc_api.services.notifications import NotificationServicer
 from gateway.notifications.start import Start
 from gateway.notifications.watch import Watch, Watchers
@@ -351,7 +351,7 @@ async def test_a_subscription_that_another_gateways_watcher_has_is_in_use() -> N
     await log.commit(ISSUER, NAME, 1, 0)
     leases = FakeSubscriptionLeases()
     leases.elsewhere = {NAME: 2}
-    backfills = Backfills(Backfill(FakeOperationHistory(), log, calls_per_second=5, retention_seconds=1))
+    backfills = OrderedBackfills(Backfill(FakeOperationHistory(), log, calls_per_second=5, retention_seconds=1))
     servicer = NotificationServicer(log, Watchers(log, leases), backfills)
     context: Any = None  # It is of no use to them.
 

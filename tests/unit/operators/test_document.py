@@ -217,7 +217,7 @@ def test_a_pause_tells_its_reason_and_its_end() -> None:
         (BackfillView(BackfillState(), is_at_peer=True), "a peer does it : its page says more.", False),
         (
             BackfillView(BackfillState(issuers={"BANK000001": IssuerBackfill(pending_gaps=2)}), is_at_peer=True),
-            "a peer does it : its page says more. Issuer State Why Cards A minute Time left Recovered Failed Waiting BANK",
+            "a peer does it : its page says more. Issuer State Why Cards A minute Time left Recovered Failed",
             False,
         ),
         (None, "Not known while the storage cannot be read.", False),
