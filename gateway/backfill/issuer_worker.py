@@ -25,8 +25,9 @@ _T = TypeVar("_T")
 
 __all__ = ["IssuerWorker", "LeaseLostError", "Tools"]
 
-_MARGIN_MS: Final = 5 * 60_000
-"""How much earlier than a gap the cards are read: for the platform's clock, its repeats, and its order."""
+_MARGIN_MS: Final = 3_600_000
+"""How much earlier than a gap the cards are read. An operation has the time of its start, and is notified at its end,
+after a challenge; beside that, the platform has its own clock and order, and repeats notifications for a time."""
 _STORE_SECONDS: Final = 5.0
 """Interval at which the progress of a run is stored."""
 _CLOSE_SECONDS: Final = 1.0

@@ -112,7 +112,7 @@ def test_a_log_of_an_earlier_version_has_a_gap_since_its_newest_notification() -
     async def story(world: World) -> None:
         world.notified(1, "card-1", ago=7200)
         world.lost(2, "card-1", ago=3600)
-        world.lost(3, "card-1", ago=9000)
+        world.lost(3, "card-1", ago=14400)
         async with world.serving():
             # D1 posts again before anybody looks.
             world.notified(4, "card-2")
