@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from zlib import crc32
 
@@ -142,8 +142,25 @@ def read_subject(
 
 
 def skip(connection: sqlite3.Connection, sequence: int) -> None:
-    """Record that watchers may pass a damaged event. Runs in the caller's transaction."""
+    """Record that watchers may pass a damaged event, and that it is no duplicate of one that is stored again.
+
+    Runs in the caller's transaction. It takes long for a large log whose index differs from the table.
+    """
     connection.execute("INSERT OR IGNORE INTO skipped_event (sequence) VALUES (?)", (sequence,))
+    if not _forget_identity(connection, sequence):
+        # The index has an identity that the table has not.
+        with suppress(sqlite3.DatabaseError):
+            connection.execute("REINDEX event_identity")
+            _forget_identity(connection, sequence)
+
+
+def _forget_identity(connection: sqlite3.Connection, sequence: int) -> bool:
+    """Give an event a state that none has, and return whether that was possible."""
+    try:
+        changed = connection.execute("UPDATE event SET state = ? WHERE sequence = ?", (f"skipped {sequence}", sequence))
+    except sqlite3.DatabaseError:
+        return False
+    return changed.rowcount == 1
 
 
 def _read(

@@ -206,8 +206,9 @@ def skip(
 ) -> None:
     """Let watchers go on without a damaged notification.
 
-    Those before it are told, by CURSOR_EXPIRED with the cursor behind it. First stop the gateway that uses the file;
-    with NATS, the gateways may run.
+    Those before it are told, by CURSOR_EXPIRED with the cursor behind it. The gateway then reads the history of the
+    active cards around its time, unless [backfill] is disabled. First stop the gateway that uses the file; with NATS,
+    the gateways may run.
 
     Exit status:
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import uvloop
 
+from gateway.backfill.gaps import note_skipped
+from gateway.backfill.records import Records
 from gateway.bootstrap import event_log_backup as backups
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import opened_alone
@@ -46,7 +48,7 @@ def check_file(file: Path) -> bool:
 
 
 def skip_event(settings: Settings, sequence: int) -> bool:
-    """Let watchers go on without a damaged notification. Returns whether it is damaged.
+    """Let watchers go on without a damaged notification, and have it fetched. Returns whether it is damaged.
 
     Raises:
         SettingsError: The engine cannot be opened.
@@ -71,4 +73,9 @@ def _is_intact(damage: Damage) -> bool:
 
 async def _skip(settings: Settings, sequence: int) -> bool:
     async with opened_alone(settings) as storage:
-        return await storage.log.skip(sequence)
+        if not await storage.log.skip(sequence):
+            return False
+        if settings.backfill.enabled:
+            # If this fails, the command does, and can be repeated.
+            await note_skipped(storage.log, Records(storage.key_value_store), tuple(settings.issuers), sequence)
+        return True

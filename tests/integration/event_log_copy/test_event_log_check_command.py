@@ -54,6 +54,8 @@ async def test_a_damaged_notification_is_listed_and_skipped_and_an_intact_one_is
         with pytest.raises(EventDamagedError) as raised:
             await storage.log.read(2, 10)
         assert raised.value.is_skipped
+        assert len(await storage.key_value_store.keys("backfill.gap")) == 1, "a gateway looks for it in D1's history"
+        assert await storage.log.append(notifications(5)[2]), "what it finds there is no duplicate"
 
 
 @ENGINES

@@ -90,6 +90,7 @@ async def test_what_was_altered_or_is_no_event_is_not_served_and_stops_nothing_e
             await peer.log.read(2, 10, scope)
         assert raised.value.is_skipped
         assert await log.sequence_before(1_000_000) == 2, "from before the first one whose time is unknown"
+        assert await log.append_in_order([an_event(3), an_event(4)]) == [False, True], "so is what a backfill brings"
 
 
 async def test_an_event_whose_acknowledgement_was_lost_is_a_duplicate_when_it_comes_again(server: NatsServer) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -137,14 +137,15 @@ async def test_a_payload_is_sent_as_long_as_one_of_its_checksums_says_so(path: P
         assert not log.damage
 
 
-def forget(path: Path, sequence: int) -> None:
-    """Remove a row from its table and not from the indices, as a flipped number of cells does."""
+@contextmanager
+def without_indices(path: Path) -> Iterator[None]:
+    """Hide the indices, so that they keep what the table had."""
     indices = "type = 'index' AND tbl_name = 'event'"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         kept = other.execute(f"SELECT * FROM sqlite_schema WHERE {indices}").fetchall()  # noqa: S608  constant
         other.execute("PRAGMA writable_schema = 1")
         other.execute(f"DELETE FROM sqlite_schema WHERE {indices}")  # noqa: S608  constant
-    change(path, "DELETE FROM event WHERE sequence = ?", sequence)
+    yield
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA writable_schema = 1")
         other.executemany("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", kept)
@@ -154,7 +155,9 @@ def forget(path: Path, sequence: int) -> None:
 async def test_an_event_that_has_vanished_is_noticed_wherever_it_was(path: Path, sequence: int) -> None:
     async with opened(path) as log:
         await append_all(log, [event(number, time_ms=number) for number in range(1, 10)])
-    forget(path, sequence)
+    # As a flipped number of cells does.
+    with without_indices(path):
+        change(path, "DELETE FROM event WHERE sequence = ?", sequence)
 
     async with opened(path) as log:
         found: list[StoredEvent] = []
@@ -197,6 +200,25 @@ async def test_a_damaged_event_that_is_skipped_is_told_as_such_until_it_is_trimm
         assert (raised.value.sequence, raised.value.is_skipped) == (5, True)
         assert list(storage.log.damage) == []
         assert await storage.find_damage() == Damage([], [5], [])
+
+
+@pytest.mark.parametrize("statement", [*CHANGES[:-1], "DELETE FROM event WHERE sequence = 5"])
+@pytest.mark.parametrize("is_index_left", [False, True])
+async def test_a_skipped_event_can_be_stored_again(path: Path, statement: str, *, is_index_left: bool) -> None:
+    async with opened(path) as log:
+        await append_all(log, [event(number) for number in range(1, 10)])
+    with without_indices(path) if is_index_left or "DELETE" in statement else nullcontext():
+        change(path, statement)
+
+    async with opened(path) as log:
+        assert await log.skip(5)
+        assert not await log.skip(6)
+        assert await log.append_in_order([event(5), event(6)]) == [True, False]
+        assert [stored.event for stored in (await log.read(5, 100)).events] == [*map(event, (6, 7, 8, 9, 5))]
+    async with opened_storage(path) as storage:
+        damage = await storage.find_damage()
+        # The index of times still has what vanished, which tells that it did.
+        assert (damage.events, damage.skipped) == ([], [5])
 
 
 async def test_the_events_of_a_log_of_an_earlier_version_get_their_checksums(path: Path) -> None:
