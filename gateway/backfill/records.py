@@ -1,10 +1,12 @@
 """What an automatic backfill remembers in the key-value store, so that a restart or another gateway goes on with it."""
 
+import asyncio
 import re
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 import orjson
@@ -12,10 +14,12 @@ import orjson
 from gateway.backfill.state import Cause
 from gateway.ports import KeyValueStore
 
-__all__ = ["Alive", "Gap", "Progress", "Records", "Refused", "Stored"]
+__all__ = ["Alive", "Gap", "Progress", "Records", "Refused", "Stored", "copy_records"]
 
 _SECONDS: Final = 366 * 86_400.0
 """The platform keeps its history for a year. What waits for longer is of no use."""
+
+_COPIED_AT_ONCE: Final = 200
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -175,6 +179,29 @@ class Records:
         """Return the noted active cards of an issuer, in the order of their ids."""
         prefix = f"{_active(issuer_id)}."
         return [key.removeprefix(prefix) for key in await self._store.keys(_active(issuer_id))]
+
+
+async def copy_records(source: KeyValueStore, target: KeyValueStore, *, active_card_seconds: float) -> None:
+    """Copy what waits, how far it is, and which cards are active, to the store beside a copy of the event log.
+
+    Not until when notifications were taken, nor the time of the last sweep: the newest notification of the copy tells
+    since when it has none.
+
+    Args:
+        source: The store beside the log that was copied.
+        target: The other one, which keeps what it has.
+        active_card_seconds: How long the cards are active from now on.
+    """
+    for what in ("gap", "card", "progress", "active"):
+        copy = partial(_copy, source, target, active_card_seconds if what == "active" else _SECONDS)
+        keys = await source.keys(f"{_ROOT}.{what}")
+        for start in range(0, len(keys), _COPIED_AT_ONCE):
+            await asyncio.gather(*map(copy, keys[start : start + _COPIED_AT_ONCE]))
+
+
+async def _copy(source: KeyValueStore, target: KeyValueStore, seconds: float, key: str) -> None:
+    if (value := await source.get(key)) is not None:
+        await target.put_if_absent(key, value, seconds)
 
 
 def _encode(record: Alive | Gap | Refused | Progress) -> bytes:

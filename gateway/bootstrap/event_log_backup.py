@@ -15,6 +15,8 @@ import uvloop
 
 from adapters import sqlite
 from gateway.aio.clock import wall_clock_ms
+from gateway.backfill.records import Gap, Records, copy_records
+from gateway.backfill.state import Cause
 from gateway.bootstrap.event_log_copy import opened_alone
 from gateway.bootstrap.storage import key_file_of
 from gateway.idempotency import key_file
@@ -119,6 +121,9 @@ def restore(settings: Settings, file: Path, *, keeps_epoch: bool, report: Report
         done = sqlite.restore(file, settings.event_log.path, keeps_epoch=keeps_epoch, report=report)
     except sqlite.EventLogOpenError as error:
         raise SettingsError([f"event_log.path: {error}"]) from error
+    if keeps_epoch and settings.backfill.enabled:
+        # A new epoch says it by itself.
+        uvloop.run(_note_loss(settings, done.backup.time_ms))
     return Restored(done.backup, done.log_id, done.aside, done.lost)
 
 
@@ -203,7 +208,7 @@ async def _copy_out(settings: Settings, file: Path, *, overwrites: bool, report:
             time_ms, log_id, bounds = wall_clock_ms(), source.log.log_id, await source.log.bounds()
             target = await sqlite.SqliteStorage.open(made.path)
             try:
-                copied = await _copy(source, target, report)
+                copied = await _copy(settings, source, target, report)
             finally:
                 await target.close()
         with sqlite.looking_at(made.path) as connection:
@@ -228,7 +233,7 @@ async def _copy_in(settings: Settings, file: Path, report: ReportProgress) -> Re
         try:
             async with opened_alone(settings, creates=True) as target:
                 await _claim(target, source.log.log_id)
-                copied = await _copy(source, target, report)
+                copied = await _copy(settings, source, target, report)
                 return Restored(backup, target.log.log_id, copied=copied)
         finally:
             await source.close()
@@ -246,5 +251,16 @@ async def _claim(target: Storage, log_id: str) -> None:
         )
 
 
-async def _copy(source: Storage, target: Storage, report: ReportProgress) -> Copied:
-    return await EventLogCopy(source, target, report=lambda each: report(each.seen, each.expected)).run()
+async def _copy(settings: Settings, source: Storage, target: Storage, report: ReportProgress) -> Copied:
+    copied = await EventLogCopy(source, target, report=lambda each: report(each.seen, each.expected)).run()
+    seconds = settings.backfill.active_card_seconds
+    await copy_records(source.key_value_store, target.key_value_store, active_card_seconds=seconds)
+    return copied
+
+
+async def _note_loss(settings: Settings, time_ms: int) -> None:
+    """Have fetched what the log got after the backup was made."""
+    async with opened_alone(settings) as storage:
+        records, gap = Records(storage.key_value_store), Gap(time_ms, wall_clock_ms(), Cause.LOG_LOSS)
+        for issuer_id in settings.issuers:
+            await records.add_gap(issuer_id, gap)

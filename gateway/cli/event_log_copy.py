@@ -5,6 +5,7 @@ import time
 import typer
 import uvloop
 
+from gateway.backfill.records import copy_records
 from gateway.bootstrap import logging as logs
 from gateway.bootstrap.event_log_copy import oldest_kept_ms, opened
 from gateway.cli.output import report
@@ -40,6 +41,11 @@ async def _copy(settings: Settings, source: Engine, target: Engine, progress_dis
             keep_from_ms=keep_from_ms,
             report=lambda each: progress_display.show(each.seen, each.expected),
         ).run()
+        await copy_records(
+            first.key_value_store,
+            second.key_value_store,
+            active_card_seconds=settings.backfill.active_card_seconds,
+        )
         return copied, time.monotonic() - started
 
 

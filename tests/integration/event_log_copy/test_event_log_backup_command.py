@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from adapters.sqlite import SqliteStorage
+from gateway.aio.clock import wall_clock_ms
+from gateway.backfill.gaps import Gaps
+from gateway.backfill.records import Alive, Gap, Progress, Records, Refused
+from gateway.backfill.state import Cause
 from gateway.bootstrap import logging
 from gateway.ports import Engine, Storage
+from gateway.settings import BackfillSettings
 from tests.e2e.command import GATEWAY, Ended, d1_gateway, invoked, started
 from tests.integration.event_log_copy.copy_stage import ISSUERS, Stage, fill, held, left, notifications
 
@@ -148,6 +153,78 @@ async def test_with_keep_epoch_cursors_stay_valid(stage: Stage) -> None:
     assert storage.log.log_id == epoch
     await storage.close()
     assert "always has a new epoch" in at_nats.only_line(2)
+
+
+async def _gaps_of_the_next_start(storage: Storage) -> list[Gap]:
+    records = Records(storage.key_value_store)
+    await Gaps(storage.log, records, ISSUERS[:1], BackfillSettings(), now_ms=wall_clock_ms).look()
+    return sorted((await records.gaps(ISSUERS[0])).values(), key=lambda gap: gap.since_ms)
+
+
+async def test_a_restored_log_has_a_gap_since_its_backup_was_made(stage: Stage) -> None:
+    file, now_ms = stage.folder / "backup.db", wall_clock_ms()
+    hour_ms = 3_600_000
+    async with stage.opened(SQLITE) as storage:
+        await fill(storage.log, notifications(5, end_ms=now_ms - 5 * hour_ms))
+        records = Records(storage.key_value_store)
+        await records.put_alive(Alive(now_ms, storage.log.log_id))
+    await _run(stage, SQLITE, "backup", file)
+    async with stage.opened(SQLITE) as storage:
+        await fill(storage.log, notifications(5, first=5, end_ms=now_ms))
+        await Records(storage.key_value_store).put_alive(Alive(now_ms + 1000, storage.log.log_id))
+
+    assert (await _run(stage, SQLITE, "restore", file, "--keep-epoch")).status == 0
+    async with stage.opened(SQLITE) as storage:
+        (gap,) = await _gaps_of_the_next_start(storage)
+        assert gap.cause is Cause.LOG_LOSS
+        assert now_ms <= gap.since_ms <= gap.until_ms <= wall_clock_ms()
+    assert (await _run(stage, SQLITE, "restore", file)).status == 0
+    async with stage.opened(SQLITE) as storage:
+        (gap,) = await _gaps_of_the_next_start(storage)
+        assert gap.cause is Cause.LOG_LOSS
+        assert abs(gap.since_ms - now_ms + 5 * hour_ms) < 1000
+    assert (await _run(stage, NATS, "restore", file)).status == 0
+    async with stage.opened(NATS) as shared:
+        (gap,) = await _gaps_of_the_next_start(shared)
+        assert gap.cause is Cause.OUTAGE
+        assert abs(gap.since_ms - now_ms + 5 * hour_ms) < 1000
+
+
+async def test_what_waits_for_a_backfill_goes_with_a_copy_and_a_backup(stage: Stage) -> None:
+    file = stage.folder / "backup.db"
+    async with stage.opened(SQLITE) as storage:
+        await fill(storage.log, notifications(5))
+        records = Records(storage.key_value_store)
+        await records.put_alive(Alive(1, storage.log.log_id))
+        await records.put_swept(1)
+        gap, refused, progress = Gap(1, 2, Cause.OUTAGE), Refused(3, 4, 5), Progress(["1-2"], 1, "card-1", 9, 5)
+        await records.add_gap(ISSUERS[0], gap)
+        await records.add_refused(ISSUERS[0], "card-1", refused)
+        await records.put_progress(ISSUERS[0], progress)
+        for number in range(500):
+            await records.add_active(ISSUERS[0], f"card-{number}", 3600)
+        listed = [*await storage.key_value_store.keys("backfill")]
+
+    async def is_there(storage: Storage) -> bool:
+        records = Records(storage.key_value_store)
+        assert [*await storage.key_value_store.keys("backfill")] == [
+            key for key in listed if key not in {"backfill.alive", "backfill.sweep"}
+        ]
+        assert list((await records.gaps(ISSUERS[0])).values()) == [gap]
+        found = await records.refused((await records.refused_keys(ISSUERS[0]))[0])
+        assert found is not None
+        assert (found[1], await records.progress(ISSUERS[0])) == (refused, progress)
+        assert len(await records.active_cards(ISSUERS[0])) == 500
+        return True
+
+    arguments = ("log", "copy", "--from", "sqlite", "--to", "nats", "--config", stage.settings_file())
+    assert (await d1_gateway(*arguments, seconds=60)).status == 0
+    async with stage.opened(NATS) as shared:
+        assert await is_there(shared)
+    assert (await _run(stage, NATS, "backup", file)).status == 0
+    assert (await _run(stage, SQLITE, "restore", file)).status == 0
+    async with stage.opened(SQLITE) as storage:
+        assert await is_there(storage)
 
 
 async def test_a_restore_over_a_running_gateway_is_refused_and_a_key_that_does_not_fit_is_told(stage: Stage) -> None:
