@@ -22,8 +22,8 @@ __all__ = ["Backfill", "CardResult"]
 
 _T = TypeVar("_T")
 
-_APPEND_SIZE: Final = 100
-"""Events that are appended together: few enough not to delay live notifications."""
+_HORIZON_SIZE: Final = 100
+"""Events that are appended before the log is asked again what retention has removed."""
 _READ_SIZE: Final = 1000
 _CLOCKS_MS: Final = 5 * 60_000
 """How far the platform's clock may be ahead of the gateway's."""
@@ -122,9 +122,7 @@ class _CardWork:
         recovered: list[Event] = []
         differing_count, failure = 0, found.error
         try:
-            for start in range(0, len(found.operations), _APPEND_SIZE):
-                some = found.operations[start : start + _APPEND_SIZE]
-                recovered += await self._patiently(partial(self._append, call, card_id, some, retention_ms))
+            await self._append(call, card_id, found.operations, retention_ms, recovered)
             if recovered:
                 differing_count = await self._patiently(lambda: self._count_differing(recovered))
         except GatewayError as error:
@@ -133,14 +131,25 @@ class _CardWork:
         return CardResult(count, len(recovered), differing_count, found.unusable_count, failure)
 
     async def _append(
-        self, call: Call, card_id: str, operations: Sequence[tuple[int, ThreeDSOperation]], retention_ms: int
-    ) -> list[Event]:
-        """Append operations, given with their times, and return those that are new."""
-        # Retention may have removed more since the first page was read.
-        horizon_ms = await self._horizon_ms(retention_ms)
-        events = [self._event(call, card_id, operation) for time_ms, operation in operations if time_ms >= horizon_ms]
-        are_new = await self._log.append_in_order(events)
-        return [event for event, is_new in zip(events, are_new, strict=True) if is_new]
+        self,
+        call: Call,
+        card_id: str,
+        operations: Sequence[tuple[int, ThreeDSOperation]],
+        retention_ms: int,
+        recovered: list[Event],
+    ) -> None:
+        """Append operations, given with their times; add those that are new to a list."""
+        horizon_ms = 0
+        for number, (time_ms, operation) in enumerate(operations):
+            if number % _HORIZON_SIZE == 0:
+                # Retention may have removed more since the first page was read.
+                horizon_ms = await self._patiently(lambda: self._horizon_ms(retention_ms))
+            if time_ms < horizon_ms:
+                continue
+            event = self._event(call, card_id, operation)
+            # One by one: NATS appends several in order only while no others arrive, and tries again until then.
+            if await self._patiently(partial(self._log.append, event)):
+                recovered.append(event)
 
     def _event(self, call: Call, card_id: str, operation: ThreeDSOperation) -> Event:
         notification = Notification(

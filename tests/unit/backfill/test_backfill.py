@@ -407,3 +407,22 @@ def test_a_log_that_fails_is_waited_for_and_nothing_is_appended_twice() -> None:
         return scene.stored()
 
     assert played(story) == ["op-1*", "op-2*", "op-3*"]
+
+
+def test_what_was_stored_before_the_log_failed_is_counted() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.lists(1, 2, 3)
+
+        async def fail_after_two() -> None:
+            while len(scene.log.held) < 2:
+                await asyncio.sleep(0)
+            scene.log.fail()
+            await asyncio.sleep(5)
+            scene.log.recover()
+
+        _, result = await asyncio.gather(fail_after_two(), scene.run())
+        assert scene.stored() == ["op-1*", "op-2*", "op-3*"]
+        assert scene.pauses
+        return result
+
+    assert played(story) == CardResult(3, 3, 0, 0)
