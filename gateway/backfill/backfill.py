@@ -11,10 +11,11 @@ from typing import Final, NamedTuple, TypeVar
 
 from gateway.backfill.budget import Budget, Pause
 from gateway.backfill.history import OnPause, Retries, read_history
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, shown
 from gateway.logging import correlation
 from gateway.notifications.events import event_of
 from gateway.ports import Call, Event, EventDamagedError, EventIdentity, EventKind, EventLog, OperationHistory, Scope
+from issuer.common.v1 import error_pb2
 from issuer.notification.v1.messages_pb2 import Notification
 from issuer.threeds.v1.operation_pb2 import ThreeDSOperation
 
@@ -25,6 +26,7 @@ _T = TypeVar("_T")
 _HORIZON_SIZE: Final = 100
 """Events that are appended before the log is asked again what retention has removed."""
 _READ_SIZE: Final = 1000
+_MAX_EVENT_BYTES: Final = 512 * 1024
 _CLOCKS_MS: Final = 5 * 60_000
 """How far the platform's clock may be ahead of the gateway's."""
 
@@ -58,6 +60,7 @@ class Backfill:
         *,
         calls_per_second: float,
         retention_seconds: float,
+        max_event_bytes: int = _MAX_EVENT_BYTES,
         on_card: Callable[[CardResult], None] = _uncounted,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -68,6 +71,7 @@ class Backfill:
             log: The event log.
             calls_per_second: The calls for each issuer.
             retention_seconds: How long the event log keeps notifications.
+            max_event_bytes: Size of a notification that the event log takes, and watchers too.
             on_card: Called with the result of each card.
             now_ns: The wall clock, in nanoseconds since 1970 (UTC).
         """
@@ -75,6 +79,7 @@ class Backfill:
         self._log = log
         self._calls_per_second = calls_per_second
         self._retention_ms = round(retention_seconds * 1000)
+        self._max_event_bytes = max_event_bytes
         self._on_card = on_card
         self._now_ns = now_ns
         self._budgets: dict[str, Budget] = {}
@@ -95,7 +100,7 @@ class Backfill:
             on_pause: Called as a pause begins.
         """
         call = Call(issuer_id, correlation.current() or correlation.new(), is_background=True)
-        work = _CardWork(self._log, self.budget(issuer_id), on_pause, self._now_ns)
+        work = _CardWork(self._log, self.budget(issuer_id), on_pause, self._now_ns, self._max_event_bytes)
         result = await work.run(self._history, card_id, since_ms, call, self._retention_ms)
         self._on_card(result)
         return result
@@ -104,8 +109,11 @@ class Backfill:
 class _CardWork:
     """The work on one card."""
 
-    def __init__(self, log: EventLog, budget: Budget, on_pause: OnPause, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, log: EventLog, budget: Budget, on_pause: OnPause, now_ns: Callable[[], int], max_event_bytes: int
+    ) -> None:
         self._log = log
+        self._max_event_bytes = max_event_bytes
         self._budget = budget
         self._retries = Retries(budget, on_pause)
         self._now_ns = now_ns
@@ -122,7 +130,8 @@ class _CardWork:
         recovered: list[Event] = []
         differing_count, failure = 0, found.error
         try:
-            await self._append(call, card_id, found.operations, retention_ms, recovered)
+            too_large = await self._append(call, card_id, found.operations, retention_ms, recovered)
+            failure = failure or too_large
             if recovered:
                 differing_count = await self._patiently(lambda: self._count_differing(recovered))
         except GatewayError as error:
@@ -137,8 +146,13 @@ class _CardWork:
         operations: Sequence[tuple[int, ThreeDSOperation]],
         retention_ms: int,
         recovered: list[Event],
-    ) -> None:
-        """Append operations, given with their times; add those that are new to a list."""
+    ) -> GatewayError | None:
+        """Append operations, given with their times; add those that are new to a list.
+
+        Returns:
+            The error about those that are too large, if there are any.
+        """
+        too_large = None
         horizon_ms = 0
         for number, (time_ms, operation) in enumerate(operations):
             if number % _HORIZON_SIZE == 0:
@@ -147,9 +161,14 @@ class _CardWork:
             if time_ms < horizon_ms:
                 continue
             event = self._event(call, card_id, operation)
+            if len(event.payload) > self._max_event_bytes:
+                # The log may never take it, or no watcher would get past it.
+                too_large = _too_large(operation)
+                continue
             # One by one: NATS appends several in order only while no others arrive, and tries again until then.
             if await self._patiently(partial(self._log.append, event)):
                 recovered.append(event)
+        return too_large
 
     def _event(self, call: Call, card_id: str, operation: ThreeDSOperation) -> Event:
         notification = Notification(
@@ -208,3 +227,11 @@ class _CardWork:
             else:
                 self._retries.succeeded()
                 return result
+
+
+def _too_large(operation: ThreeDSOperation) -> GatewayError:
+    return GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
+        f"The operation {shown(operation.operation_id)} is larger than any notification may be, and was left out.",
+        outcome=error_pb2.ERROR_OUTCOME_REJECTED,
+    )

@@ -57,6 +57,7 @@ async def opened_backfills(
         storage.log,
         calls_per_second=own.calls_per_second,
         retention_seconds=settings.event_log.retention_seconds,
+        max_event_bytes=settings.edge.max_event_bytes,
         on_card=on_card,
     )
     if not own.enabled:

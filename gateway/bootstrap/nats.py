@@ -16,9 +16,6 @@ from gateway.tls.certificates import Certificates
 
 __all__ = ["check_shared", "joined", "open_shared", "try_shared"]
 
-_EVENT_BYTES_PER_BODY_BYTE = 8
-"""Unknown fields are kept as a `Struct`, which is several times longer than their JSON if values are short."""
-
 
 def check_shared(settings: Settings, named: NatsSettings) -> None:
     """Check the settings without connecting; blocks.
@@ -49,7 +46,7 @@ async def open_shared(
             named,
             certificates.nats,
             retention=settings.event_log,
-            max_event_bytes=_max_event_bytes(settings),
+            max_event_bytes=settings.edge.max_event_bytes,
             creates=creates,
         )
     except nats.NatsOpenError as error:
@@ -63,7 +60,7 @@ async def try_shared(settings: Settings, named: NatsSettings, certificates: Cert
         SettingsError: The servers cannot be reached, or cannot be used with the settings.
     """
     try:
-        await nats.NatsStorage.check(named, certificates.nats, max_event_bytes=_max_event_bytes(settings))
+        await nats.NatsStorage.check(named, certificates.nats, max_event_bytes=settings.edge.max_event_bytes)
     except nats.NatsOpenError as error:
         raise SettingsError([str(error)]) from error
 
@@ -85,7 +82,3 @@ async def joined(storage: Storage) -> AsyncIterator[tuple[Broker, Relay]]:
     finally:
         relay.stop()
         await link.close()
-
-
-def _max_event_bytes(settings: Settings) -> int:
-    return settings.edge.max_body_bytes * _EVENT_BYTES_PER_BODY_BYTE

@@ -36,6 +36,8 @@ __all__ = [
 
 Algorithm = Literal["ES256", "PS256", "RS256", "EdDSA", "Ed25519"]
 
+_EVENT_BYTES_PER_BODY_BYTE = 8
+"""Unknown fields are kept as a `Struct`, which is several times longer than their JSON if values are short."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PATH_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
@@ -238,6 +240,11 @@ class EdgeSettings(Table):
     """Timeout of an idle connection."""
     oauth: EdgeOAuthSettings | None = None
     """The token endpoint, if bearer tokens are agreed with D1."""
+
+    @property
+    def max_event_bytes(self) -> int:
+        """Size that no notification in the event log exceeds."""
+        return self.max_body_bytes * _EVENT_BYTES_PER_BODY_BYTE
 
 
 class AdminSettings(Table):

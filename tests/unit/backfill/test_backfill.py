@@ -414,7 +414,7 @@ def test_what_was_stored_before_the_log_failed_is_counted() -> None:
         scene.lists(1, 2, 3)
 
         async def fail_after_two() -> None:
-            while len(scene.log.held) < 2:
+            while len(scene.log.held) < 2:  # noqa: ASYNC110  a turn of the log
                 await asyncio.sleep(0)
             scene.log.fail()
             await asyncio.sleep(5)
@@ -426,3 +426,19 @@ def test_what_was_stored_before_the_log_failed_is_counted() -> None:
         return result
 
     assert played(story) == CardResult(3, 3, 0, 0)
+
+
+def test_an_operation_larger_than_any_notification_is_reported_and_the_others_are_appended() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.lists(1, 2, 3)
+        # No log that takes no more would ever take it, and the backfill would wait for it for ever.
+        scene.history.cards[CARD][1].unrecognized["field"] = "x" * 600_000
+        result = await scene.run()
+        assert scene.stored() == ["op-1*", "op-3*"]
+        return result
+
+    result = played(story)
+    assert result[:4] == (3, 2, 0, 0)
+    assert result.error is not None
+    assert result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+    assert "op-2" in result.error.message
