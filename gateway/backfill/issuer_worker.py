@@ -38,10 +38,9 @@ _FINAL: Final = frozenset(
         error_pb2.ERROR_REASON_UPSTREAM_INVALID,
         error_pb2.ERROR_REASON_UPSTREAM_FORBIDDEN,
         error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND,
-        error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
     }
 )
-"""Reasons that another attempt does not change."""
+"""Reasons that another attempt does not change. A response that cannot be read may be a proxy's page."""
 
 _log = structlog.get_logger(__name__)
 
