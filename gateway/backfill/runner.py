@@ -153,7 +153,8 @@ class AutomaticBackfill:
             ends = await asyncio.gather(*tasks, return_exceptions=True)
             state.is_leader, state.issuers = False, {}
         for end in ends:
-            if isinstance(end, ExceptionGroup) and (faults := end.split(LeaseLostError)[1]):
+            faults = end.split(LeaseLostError)[1] if isinstance(end, ExceptionGroup) else end
+            if isinstance(faults, Exception):
                 raise faults
 
     def _tools(self, lease: Lease) -> Tools:

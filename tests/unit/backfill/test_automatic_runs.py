@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.backfill.active_cards import CardIds
 from gateway.backfill.records import Alive, Gap, Progress, Refused
@@ -301,5 +302,24 @@ def test_ids_of_cards_are_sorted_and_found_however_many_there_are() -> None:
         assert list(cards.after("12340x")) == ["12341", "12342", "12343", "12344"]
         none = await CardIds.sort(())
         assert (none.total, list(none.after(""))) == (0, [])
+
+    played(story)
+
+
+def test_a_fault_of_its_own_is_logged_wherever_it_is_and_does_not_end_the_backfill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(world: World) -> None:
+        await with_a_gap(world)
+        with monkeypatch.context() as patched:
+            patched.setattr(world.log, "bounds", None)
+            with capture_logs() as logged:
+                async with world.serving():
+                    await asyncio.sleep(100)
+        # Not each second.
+        assert [line["event"] for line in logged] == ["backfill_failed"] * 4
+        async with world.serving():
+            await asyncio.sleep(100)
+        assert world.read_cards() == CARDS
 
     played(story)
