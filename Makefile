@@ -34,7 +34,7 @@ test-long: $(INSTALLED) ## ten times the random lives of brokers, clusters and b
 	D1_BROKER_SCHEDULES=200000 D1_CLUSTER_SCHEDULES=40000 D1_BACKFILL_LIVES=2000 pytest -q -n 2 --timeout 3600 $(RANDOM_LIVES)
 
 RANDOM_LIVES := tests/unit/callbacks/test_broker_random.py tests/unit/callbacks/cluster/test_cluster_random.py \
-	tests/unit/backfill/test_backfill_random.py
+	tests/unit/backfill/test_backfill_random.py tests/conformance/test_log_backfill.py
 
 check: $(INSTALLED) ## everything that can be known without running it
 	ruff check .

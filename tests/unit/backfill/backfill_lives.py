@@ -58,6 +58,7 @@ class Life:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._tasks: list[asyncio.Task[None]] = []
+        self._removal = asyncio.ensure_future(asyncio.sleep(0))
         self._is_busy, self._removes = random.random() < 0.6, random.random() < 0.25
         self._burst = random.choice((0, 0, 0, 60))
         """How many operations arrive at once, once."""
@@ -95,6 +96,8 @@ class Life:
                 self._plan_failures(random.randint(0, 1))
                 self._note(f"a backfill until step {step}")
                 self.is_cut_off = await cut_off_at(step, self._backfill(is_alone=True)) is None
+                self.seen.cut_off_count += self.is_cut_off
+                await self._removal
             # Two rpcs, or two gateways. Of what retention removes as one is about to store it, nobody knows.
             at_once = 1 if self._removes else random.choice((1, 1, 1, 2))
             self._plan_failures(random.randint(0, 2))
@@ -233,7 +236,9 @@ class Life:
         self._note(f"retention removes {count} of {len(kept)}")
         if count:
             self.seen.removed.update(kept[:count])
-            await self._trim(kept[count - 1].sequence)
+            # What is cut off around it is a backfill, not retention.
+            self._removal = asyncio.ensure_future(self._trim(kept[count - 1].sequence))
+            await asyncio.shield(self._removal)
 
 
 async def _read(log: EventLog) -> list[StoredEvent]:
