@@ -11,8 +11,13 @@ from issuer.common.v1 import error_pb2
 from issuer.notification.v1 import messages_pb2 as notification
 from issuer.notification.v1 import service_pb2_grpc as notification_grpc
 from issuer.threeds.v1 import operation_pb2 as threeds
-from sandbox.demo.sights import NOTIFICATIONS
-from sandbox.demo.stage import Stage, expect_error
+from sandbox.common.faults import Drop, Fault
+from sandbox.d1.acs.purchase import Flow, Purchase
+from sandbox.d1.model.contract import NOTIFY_THREE_DS_OPERATION
+from sandbox.demo.shopper import CARD as SHOPPERS_CARD
+from sandbox.demo.shopper import Shopper
+from sandbox.demo.sights import NOTIFICATIONS, PURCHASES
+from sandbox.demo.stage import CALL_SECONDS, Stage, expect_error
 from sandbox.demo.steps import UnexpectedError, expect
 
 __all__ = ["Notifications"]
@@ -32,6 +37,8 @@ class Notifications:
         self._arrived: deque[notification.Notification] = deque()
         self._cursor = ""
         self._sender = stage.sender
+        self._purchase: Purchase | None = None
+        """The one whose notification D1 has lost."""
 
     async def walk(self) -> None:
         """Run the steps; the last ones stop the gateway."""
@@ -40,6 +47,8 @@ class Notifications:
         )
         await self.walk_arrivals()
         run = self._stage.steps.run
+        await run("D1 loses a notification, and has it in its history", self._lost, see=PURCHASES)
+        await run("BackfillNotifications: it arrives, as recovered", self._recovered)
         await run("after kill -9, the watch resumes at its cursor", self._survives)
         await run("SIGTERM: the stream ends with SERVER_DRAINING", self._drained)
 
@@ -79,6 +88,29 @@ class Notifications:
         operation = (await self._one()).three_ds_operation
         expect(operation.type_text == "3DS_SOMETHING_NEW", operation.type_text)
         return f"{operation.type_text}, unrecognized {sorted(operation.details.unrecognized.fields)}"
+
+    async def _lost(self) -> str:
+        self._stage.sandbox.faults.add(Fault(NOTIFY_THREE_DS_OPERATION.name, drop=Drop.FOR_GOOD))
+        purchase = Shopper(self._stage).buy(Flow.FRICTIONLESS)
+        delivery = await purchase.notified()
+        expect(delivery.status is None, f"the notification got HTTP {delivery.status}")
+        expect(purchase.operation() in self._stage.sandbox.history.of(SHOPPERS_CARD), "D1's history lacks it")
+        self._purchase = purchase
+        return f"{purchase.operation_id[:11]}... {purchase.status}: {delivery.error}"
+
+    async def _recovered(self) -> str:
+        purchase = self._purchase
+        if purchase is None:
+            raise UnexpectedError("D1 lost nothing")
+        request = notification.BackfillNotificationsRequest(card_ids=[SHOPPERS_CARD])
+        request.since_time.FromDatetime(purchase.start_time)
+        results = [each async for each in self._stub.BackfillNotifications(request, timeout=CALL_SECONDS)]
+        expect([each.card.recovered_count for each in results] == [1], f"the gateway answered {results}")
+        got = await self._one()
+        expect(got.recovered, "the notification is not marked as recovered")
+        expect(got.three_ds_operation.operation_id == purchase.operation_id, "another operation arrived")
+        kind = threeds.ThreeDSOperationType.Name(got.three_ds_operation.type)
+        return f"{got.three_ds_operation.operation_id[:11]}... {kind}, fetched from D1's history"
 
     async def _survives(self) -> str:
         sent = await self._sender.send()
