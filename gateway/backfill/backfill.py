@@ -223,7 +223,7 @@ class _CardWork:
             except GatewayError as error:
                 if not self._retries.may_retry(error):
                     raise
-                await self._budget.take()
+                await self._budget.wait_turn()
             else:
                 self._retries.succeeded()
                 return result

@@ -157,9 +157,9 @@ async def _read_into(
 
 async def _page(history: OperationHistory, card_id: str, offset: int, call: Call, retries: Retries) -> HistoryPage:
     while True:
-        await retries.budget.take()
         try:
-            page = await history.list_operations(card_id, offset, _PAGE_SIZE, call)
+            async with retries.budget.call():
+                page = await history.list_operations(card_id, offset, _PAGE_SIZE, call)
         except GatewayError as error:
             if not retries.may_retry(error):
                 raise

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from gateway.aio.windows import in_order
 from gateway.backfill.active_cards import ActiveCards
 from gateway.backfill.backfill import Backfill, CardResult
 from gateway.backfill.budget import Pause
@@ -66,7 +67,7 @@ class Tools:
 
 
 class IssuerWorker:
-    """Reads the cards of an issuer, one after the other."""
+    """Reads the cards of an issuer, in order, as many at a time as the budget has calls in flight."""
 
     def __init__(self, issuer_id: str, tools: Tools, state: IssuerBackfill) -> None:
         """Prepare.
@@ -119,10 +120,10 @@ class IssuerWorker:
         done = cards.count_through(progress.after) if progress.after else 0
         progress = replace(progress, total=cards.total, done=done)
         self._begin(progress, run.values())
-        async with self._storing() as store:
-            for card_id in cards.after(progress.after):
-                await self._read_refused()
-                result = await self._read(card_id, progress.since_ms)
+        since_ms, size = progress.since_ms, self._tools.backfill.budget(self._issuer_id).max_in_flight
+        work = in_order(cards.after(progress.after), lambda card_id: self._read(card_id, since_ms), size)
+        async with self._storing() as store, aclosing(work) as results:
+            async for card_id, result in results:
                 progress = replace(
                     progress,
                     after=card_id,
@@ -131,9 +132,10 @@ class IssuerWorker:
                     failed=progress.failed + (result.error is not None),
                 )
                 if result.error is not None:
-                    await self._postpone(card_id, Refused(progress.since_ms, 0), result.error)
+                    await self._postpone(card_id, Refused(since_ms, 0), result.error)
                 self._show(progress)
                 await self._patiently(partial(store.put, progress))
+                await self._read_refused()
         for stored in run:
             await self._patiently(partial(self._records.delete, stored))
         self._end(progress, len(gaps) - len(run))
@@ -257,7 +259,8 @@ class IssuerWorker:
                     reason=result.error.reason_name,
                     message=result.error.message,
                 )
-        self._resume(BackfillPhase.RUNNING)
+        if self._tools.backfill.budget(self._issuer_id).current_pause is None:
+            self._resume(BackfillPhase.RUNNING)
         return result
 
     async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:

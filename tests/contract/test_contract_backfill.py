@@ -98,15 +98,14 @@ async def test_what_d1_could_not_deliver_is_fetched_once_and_reaches_watchers_ma
 
     async with watching(running, after_cursor=begin) as watch:
         got = await watch.take(6)
-    assert [(each.card_id, each.three_ds_operation.operation_id, each.recovered) for each in got] == [
-        ("card-active", "op_arrived", False),
-        ("card-suspended", "op_arrived", False),
-        ("card-active", "op_lost_1", True),
-        ("card-active", "op_lost_2", True),
-        ("card-suspended", "op_lost_1", True),
-        ("card-suspended", "op_lost_2", True),
-    ]
-    lost = got[2]
+    for card_id in ("card-active", "card-suspended"):
+        of_card = [each for each in got if each.card_id == card_id]
+        assert [(each.three_ds_operation.operation_id, each.recovered) for each in of_card] == [
+            ("op_arrived", False),
+            ("op_lost_1", True),
+            ("op_lost_2", True),
+        ]
+    lost = next(each for each in got if each.recovered)
     assert (lost.issuer_id, lost.consumer_id) == (sandbox.issuer_id, "consumer-1")
     assert lost.three_ds_operation.details.acs_trans_id == "acs-1"
     assert lost.three_ds_operation.start_time.ToDatetime(UTC) == _NOW - timedelta(hours=1)

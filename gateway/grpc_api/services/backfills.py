@@ -1,10 +1,12 @@
-"""Backfills that callers order: cards one after the other, and what became of each."""
+"""Backfills that callers order: cards in their order, and what became of each."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
+from gateway.aio.windows import in_order
 from gateway.backfill.backfill import Backfill, CardResult
 from gateway.backfill.budget import Pause
 from gateway.errors import ErrorOutcome, GatewayError
@@ -69,13 +71,16 @@ class OrderedBackfills:
         def tell(pause: Pause) -> None:
             outbox.put(BackfillNotificationsResponse(pause=_pause(pause)))
 
-        budget = self._backfill.budget(issuer_id)
-        for card_id in card_ids:
+        async def read(card_id: str) -> CardResult:
             # Another backfill of the issuer may have caused one.
             if (pause := budget.current_pause) is not None:
                 tell(pause)
-            result = await self._backfill.card(issuer_id, card_id, since_ms, tell)
-            outbox.put(BackfillNotificationsResponse(card=_card(card_id, result)))
+            return await self._backfill.card(issuer_id, card_id, since_ms, tell)
+
+        budget = self._backfill.budget(issuer_id)
+        async with aclosing(in_order(card_ids, read, budget.max_in_flight)) as results:
+            async for card_id, result in results:
+                outbox.put(BackfillNotificationsResponse(card=_card(card_id, result)))
 
 
 class _Outbox:

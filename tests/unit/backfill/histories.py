@@ -1,5 +1,6 @@
 """A card platform's history in memory."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -46,6 +47,8 @@ class FakeOperationHistory:
         """Added before each call, one by one."""
         self.arriving_at_once: list[threeds.ThreeDSOperation] = []
         """Added after the first call."""
+        self.seconds = 0.0
+        """How long each call takes."""
         self.ignores_offset = False
         self.unreadable_offset: int | None = None
         """Where a page begins that cannot be read."""
@@ -57,6 +60,7 @@ class FakeOperationHistory:
     async def list_operations(self, card_id: str, offset: int, limit: int, call: Call) -> HistoryPage:
         self.calls.append((card_id, offset))
         self.backgrounds.add(call.is_background)
+        await asyncio.sleep(self.seconds)
         if self.failures:
             raise self.failures.pop(0)
         if offset == self.unreadable_offset:

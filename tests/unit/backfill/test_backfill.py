@@ -442,3 +442,17 @@ def test_an_operation_larger_than_any_notification_is_reported_and_the_others_ar
     assert result.error is not None
     assert result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
     assert "op-2" in result.error.message
+
+
+@pytest.mark.parametrize(("calls_per_second", "in_flight"), [(0.5, 1), (5, 1), (5.1, 2), (50, 10)])
+def test_a_slow_platform_has_few_calls_in_flight(calls_per_second: float, in_flight: int) -> None:
+    async def story(scene: Scene) -> int:
+        scene.history.seconds = 30
+        cards = [asyncio.create_task(scene.run(card_id=f"card-{number}")) for number in range(20)]
+        await asyncio.sleep(29)
+        calls = len(scene.history.calls)
+        await asyncio.gather(*cards)
+        assert len(scene.history.calls) == 20
+        return calls
+
+    assert played(story, calls_per_second) == in_flight

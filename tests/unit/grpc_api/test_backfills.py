@@ -1,4 +1,4 @@
-"""OrderedBackfills that callers order: what they are told, and how a backfill ends."""
+"""Backfills that callers order: what they are told, and how a backfill ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -23,13 +23,14 @@ _T = TypeVar("_T")
 
 
 class Scene:
-    """OrderedBackfills of a history with one operation on each of three cards, one call a second."""
+    """Backfills of a history with one operation on each of three cards, by default one call a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls_per_second: float = 1) -> None:
         self.history, self.log = FakeOperationHistory(), FakeEventLog()
         for number, card_id in enumerate(CARDS, start=1):
             self.history.cards[card_id].append(an_operation(number))
-        self.backfills = OrderedBackfills(Backfill(self.history, self.log, calls_per_second=1, retention_seconds=1))
+        backfill = Backfill(self.history, self.log, calls_per_second=calls_per_second, retention_seconds=1)
+        self.backfills = OrderedBackfills(backfill)
 
     def run(self, *card_ids: str) -> AsyncGenerator[BackfillNotificationsResponse, None]:
         return self.backfills.run(ISSUER, card_ids or CARDS, 0)
@@ -45,9 +46,9 @@ def _in_words(message: BackfillNotificationsResponse) -> str:
     return f"{message.card.card_id} {message.card.recovered_count}"
 
 
-def played(story: Callable[[Scene], Awaitable[_T]]) -> _T:
+def played(story: Callable[[Scene], Awaitable[_T]], calls_per_second: float = 1) -> _T:
     async def play() -> _T:
-        return await story(Scene())
+        return await story(Scene(calls_per_second))
 
     return in_virtual_time(play())
 
@@ -159,8 +160,21 @@ def test_a_fault_of_the_gateway_is_raised() -> None:
         def broken(_: object) -> None:
             raise ZeroDivisionError
 
-        scene.log.append_in_order = broken  # type: ignore[assignment, method-assign]
+        scene.log.append = broken  # type: ignore[assignment, method-assign]
         with pytest.raises(ZeroDivisionError):
             await scene.told()
 
     played(story)
+
+
+@pytest.mark.parametrize(("calls_per_second", "response_seconds"), [(5, 0.2), (50, 0.02), (50, 0.2)])
+def test_a_platform_that_responds_in_time_is_asked_at_the_full_rate(
+    calls_per_second: float, response_seconds: float
+) -> None:
+    async def story(scene: Scene) -> float:
+        scene.history.seconds = response_seconds
+        started = asyncio.get_running_loop().time()
+        await scene.told(*(f"card-{number}" for number in range(200)))
+        return 200 / (asyncio.get_running_loop().time() - started)
+
+    assert played(story, calls_per_second) == pytest.approx(calls_per_second, rel=0.05)

@@ -224,10 +224,11 @@ class NotificationServiceServicer:
         marked `recovered`, and watchers get it like any other. One that D1 notifies at the same moment, or later, is not
         there twice. A state of an operation that differs from the notified one is appended as a further state.
 
-        Cards are read one after the other, at the configured number of calls to D1 per second, which all backfills of an
-        issuer at this gateway share, and behind all other calls to D1. The stream has a message for each card, and for each
-        pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does not end
-        it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are not done.
+        Cards are read at the configured number of calls to D1 per second, which all backfills of an issuer at this gateway
+        share, and behind all other calls to D1. The stream has a message for each card, in the order of the request, and for
+        each pause that D1 asks for or that an outage causes; it ends after the last card. A card that cannot be read does
+        not end it. Open it without a deadline, or with a long one: when it ends early, the cards without a message are to be
+        requested again.
 
         A backfill of consumer operations does not exist: D1 keeps no history of them.
 
