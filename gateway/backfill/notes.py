@@ -22,6 +22,10 @@ _Card: TypeAlias = tuple[str, str]
 
 _MAX_PENDING: Final = 10_000
 """Notes of each kind in memory, while the storage is unavailable."""
+_MAX_MISSED: Final = 10_000
+"""Cards of missed notifications that are noted in an hour; beyond them, the active cards are read. The leader lists all
+that wait every few seconds, and takes half an hour for as many."""
+_HOUR_MS: Final = 3_600_000
 _MAX_REMEMBERED: Final = 100_000
 """Active cards that are known to be noted."""
 _REPEAT_MS: Final = 6 * 3_600_000
@@ -54,17 +58,25 @@ class CardNotes:
         self._now_ms = now_ms
         self._missed: dict[_Card, int] = {}
         self._lost: dict[str, int] = {}
-        """By issuer, since when there was no room for a missed notification."""
+        """By issuer, the begin of the hour in which there was no room for a missed notification."""
+        self._hour_ms = now_ms()
+        self._missed_count = 0
+        """In this hour."""
         self._active: dict[_Card, None] = {}
         self._remembered: OrderedDict[_Card, int] = OrderedDict()
         self._noted = asyncio.Event()
 
     def note(self, issuer_id: str, card_id: str) -> None:
         """Note that a notification of a card was refused, or could not be read."""
-        if len(self._missed) < _MAX_PENDING or (issuer_id, card_id) in self._missed:
-            self._missed[issuer_id, card_id] = self._now_ms()
+        card, now_ms = (issuer_id, card_id), self._now_ms()
+        if now_ms - self._hour_ms >= _HOUR_MS:
+            self._hour_ms, self._missed_count = now_ms, 0
+        is_known = card in self._missed
+        if is_known or (len(self._missed) < _MAX_PENDING and self._missed_count < _MAX_MISSED):
+            self._missed[card] = now_ms
+            self._missed_count += not is_known
         else:
-            self._lost.setdefault(issuer_id, self._now_ms())
+            self._lost.setdefault(issuer_id, self._hour_ms)
         self._noted.set()
 
     def note_change(self, issuer_id: str, card_id: str) -> None:

@@ -84,6 +84,27 @@ def test_more_refused_cards_than_there_is_room_for_make_a_gap(monkeypatch: pytes
     played(story)
 
 
+def test_a_flood_of_refused_notifications_makes_a_gap_an_hour_and_no_more_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(notes, "_MAX_MISSED", 10)
+
+    async def story(world: World) -> None:
+        world.shift(86_400)
+        gateway = Gateway(world, world.leases)
+        async with gateway.notes.stored():
+            for number in range(7200):
+                gateway.notes.note(ISSUER, f"card-{number}")
+                await asyncio.sleep(1)
+            assert len(await world.records.refused_keys(ISSUER)) == 20
+            first, second = sorted((await world.records.gaps(ISSUER)).values(), key=lambda gap: gap.since_ms)
+            # It was found anew with each of them, so a run that began before does not close it.
+            assert second.until_ms - first.until_ms == 3_600_000
+            assert second.until_ms == world.now_ms() - 1000
+
+    played(story)
+
+
 def test_an_active_card_is_noted_once_in_hours() -> None:
     async def story(world: World) -> None:
         async with world.serving() as gateway:
