@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from sandbox.d1.model.contract import InitialState, Operation
 from sandbox.d1.model.notification import Notification
 from sandbox.d1.model.store import CardDetails, Credentials
 from sandbox.gateway import GatewayConfig, GatewayProcess
-from tests.e2e.command import CLIENT, Ended, calling, ended, invoked, running
+from tests.e2e.command import CLIENT, Ended, calling, ended, invoked, running, started
 
 _PROGRAM = "d1-gateway-client"
 _SECONDS = 30.0
@@ -188,6 +189,24 @@ async def test_a_gateway_that_is_killed_is_waited_for_and_each_card_is_told_once
     assert any("backfill interrupted, resuming in" in line for line in command.mistakes)
     # Its notification may have been appended just before the kill, and is then not counted.
     assert "30 of 30 cards done" in command.mistakes[-1]
+
+
+async def test_a_state_file_that_cannot_grow_ends_it_with_one_line_and_is_resumed(
+    shared_sandbox: Sandbox, caller: Mapping[str, str], tmp_path: Path
+) -> None:
+    cards = _lost(shared_sandbox, f"full_{'x' * 38}", 25)
+    file = _listed(tmp_path, cards)
+    command = f"{Path(sys.executable).with_name(_PROGRAM)} backfill --cards {file} --since 2h"
+    async with started("bash", "-c", f"ulimit -f 1; exec {command}", environment=caller) as process:
+        async with asyncio.timeout(_SECONDS):
+            stopped = await ended(process)
+    resumed = await _backfilled(file, caller)
+
+    assert (stopped.status, stopped.stdout) == (1, "")
+    assert stopped.mistakes[0] == "d1-gateway-client: the state file: File too large"
+    assert stopped.mistakes[1].endswith("not finished")
+    assert resumed.status == 0
+    assert "of 25 cards are done, since" in resumed.mistakes[0]
 
 
 async def test_at_a_terminal_a_bar_shows_rate_time_left_and_the_present_pause(

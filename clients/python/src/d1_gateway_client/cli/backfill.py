@@ -143,8 +143,6 @@ def _run(connection: Connection, card_ids: list[str], issuer_id: str, state: Sta
         if end.exit_code:
             raise
         raise refused("standard output: its reader is gone", FAILED) from None
-    except OSError as error:
-        raise refused(f"the state: {error.strerror}", FAILED) from None
     finally:
         if tally.has_begun or has_ended:
             tell(tally.summary() if has_ended else f"{tally.summary()}; not finished")
@@ -186,7 +184,10 @@ def _fetch(
 
 def _take(card: CardBackfill, state: State, tally: Tally, shown: Display, *, is_json: bool) -> None:
     if card.error is None:
-        state.add(card.card_id, card.recovered_count)
+        try:
+            state.add(card.card_id, card.recovered_count)
+        except OSError as error:
+            raise refused(f"the state file: {error.strerror}", FAILED) from None
     elif not is_json:
         shown.put(f"{card.card_id}  # {_why(card.error)}")
     tally.take(card)

@@ -6,9 +6,10 @@ import re
 import sys
 from collections.abc import Iterable
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 __all__ = ["State", "UnusableCardsError", "UnusableStateError", "read_cards"]
 
@@ -17,6 +18,8 @@ _CARD_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,48}")
 _DONE: Final = re.compile(r"([A-Za-z0-9_-]{1,48}) ([0-9]{1,9})")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FORMAT: Final = 1
+_BEGIN: Final = b'{"backfill": '
+_NO_STATE: Final = "is not the state of a backfill"
 _OWNER_ONLY: Final = 0o600
 
 
@@ -58,7 +61,7 @@ class State:
     Use it as a context manager.
     """
 
-    def __init__(self, since_time: datetime, file: BinaryIO | None = None, path: Path | None = None) -> None:
+    def __init__(self, since_time: datetime, file: FileIO | None = None, path: Path | None = None) -> None:
         """Begin in memory; `open` begins or resumes in a file."""
         self.since_time = since_time
         """The time of the oldest operations to fetch: that of the first run."""
@@ -81,20 +84,12 @@ class State:
             UnusableStateError: The file is another backfill's, is none, is damaged or in use.
             OSError: It cannot be read or written.
         """
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY), "r+b")
+        # Without a buffer: a full disk would fail once more when the file is closed.
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY), "r+b", buffering=0)
         try:
             _lock(file)
-            content = file.read()
-            whole = content[: content.rfind(b"\n") + 1]
             state = cls(since_time, file, path)
-            if whole:
-                state._resume(whole.decode(errors="replace").splitlines(), since, issuer_id)
-            # What a crash has left of the last line.
-            file.truncate(len(whole))
-            file.seek(len(whole))
-            if not whole:
-                header = {"issuer_id": issuer_id, "since": since, "since_time": since_time.isoformat()}
-                state._write(json.dumps({"backfill": _FORMAT, **header}))
+            state._read(file, since, issuer_id)
         except BaseException:
             file.close()
             raise
@@ -127,6 +122,19 @@ class State:
         if self._file is not None:
             self._file.close()
 
+    def _read(self, file: FileIO, since: str, issuer_id: str) -> None:
+        content = file.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole:
+            self._resume(whole.decode(errors="replace").splitlines(), since, issuer_id)
+        elif not (content.startswith(_BEGIN) or _BEGIN.startswith(content)):
+            raise UnusableStateError(_NO_STATE)
+        # Over what a crash has left of the last line.
+        file.seek(len(whole))
+        if not whole:
+            header = {"issuer_id": issuer_id, "since": since, "since_time": self.since_time.isoformat()}
+            self._write(json.dumps({"backfill": _FORMAT, **header}))
+
     def _resume(self, lines: Iterable[str], since: str, issuer_id: str) -> None:
         header, *done = lines
         try:
@@ -134,7 +142,7 @@ class State:
             about = begun["backfill"], begun["issuer_id"], begun["since"]
             self.since_time = _time(begun["since_time"])
         except (ValueError, TypeError, KeyError):
-            raise UnusableStateError("is not the state of a backfill") from None
+            raise UnusableStateError(_NO_STATE) from None
         if about != (_FORMAT, issuer_id, since):
             raise UnusableStateError("is the state of another backfill: --since, --issuer or the version differs")
         for line in done:
@@ -145,8 +153,10 @@ class State:
 
     def _write(self, line: str) -> None:
         if self._file is not None:
-            self._file.write(f"{line}\n".encode())
-            self._file.flush()
+            content = f"{line}\n".encode()
+            while content:
+                # A disk that gets full takes a part of it, and says so only to the next.
+                content = content[self._file.write(content) :]
 
 
 def _time(text: str) -> datetime:
@@ -156,7 +166,7 @@ def _time(text: str) -> datetime:
     return time
 
 
-def _lock(file: BinaryIO) -> None:
+def _lock(file: FileIO) -> None:
     """Lock a file until it is closed."""
     if sys.platform != "win32":
         import fcntl  # noqa: PLC0415 (not everywhere)
