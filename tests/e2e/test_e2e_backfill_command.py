@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -209,34 +210,46 @@ async def test_a_state_file_that_cannot_grow_ends_it_with_one_line_and_is_resume
     assert "of 25 cards are done, since" in resumed.mistakes[0]
 
 
+async def _at_a_terminal(file: Path, caller: Mapping[str, str], *more: str) -> Ended:
+    """Run a backfill whose standard error is a terminal."""
+    near, far = os.openpty()
+    shown = bytearray()
+
+    def drain() -> None:
+        with suppress(OSError):  # A terminal reports its closed far end this way.
+            while more := os.read(near, 4096):
+                shown.extend(more)
+
+    arguments: tuple[str | Path, ...] = ("backfill", "--cards", file, "--since", "2h", *more)
+    wide = {**caller, "COLUMNS": "200", "TERM": "xterm"}
+    async with running(*arguments, program=_PROGRAM, stderr=far, environment=wide) as process:
+        os.close(far)
+        await asyncio.to_thread(drain)
+        command = await ended(process)
+    os.close(near)
+    return replace(command, stderr=shown.decode())
+
+
 async def test_at_a_terminal_a_bar_shows_rate_time_left_and_the_present_pause(
     shared_sandbox: Sandbox, caller: Mapping[str, str], tmp_path: Path
 ) -> None:
     cards = _lost(shared_sandbox, "bar", 3)
     shared_sandbox.faults.add(Fault(_LIST, status=503, headers={"Retry-After": "1"}))
-    near, far = os.openpty()
-    arguments = ("backfill", "--cards", _listed(tmp_path, [*cards, "nobody"]), "--since", "2h")
-    wide = {**caller, "COLUMNS": "160", "TERM": "xterm"}
-    async with running(*arguments, program=_PROGRAM, stderr=far, environment=wide) as process:
-        os.close(far)
-        shown = bytearray()
 
-        def drain() -> None:
-            try:
-                while more := os.read(near, 4096):
-                    shown.extend(more)
-            except OSError:  # A terminal reports its closed far end this way.
-                pass
+    command = await _at_a_terminal(_listed(tmp_path, [*cards, "nobody"]), caller)
 
-        await asyncio.to_thread(drain)
-        command = await ended(process)
-    os.close(near)
-
-    text = shown.decode()
-    assert "0/4 cards, 0.0/s, ? left, 0 recovered, 0 failed, paused for 1 s: UPSTREAM_UNAVAILABLE" in text
-    assert "4/4 cards, " in text
-    assert "3 of 4 cards done, 3 notifications recovered, 1 failed" in text
+    assert "0/4 cards, 0.0/s, ? left, 0 recovered, 0 failed, paused for 1 s: UPSTREAM_UNAVAILABLE" in command.stderr
+    assert "4/4 cards, " in command.stderr
+    assert "3 of 4 cards done, 3 notifications recovered, 1 failed" in command.stderr
     assert (command.status, command.stdout.partition(" ")[0]) == (3, "nobody")
+
+
+async def test_at_a_terminal_other_lines_are_above_the_bar(caller: Mapping[str, str], tmp_path: Path) -> None:
+    command = await _at_a_terminal(_listed(tmp_path, ["card_1"]), caller, "--address", "127.0.0.1:9")
+
+    assert command.stderr.count("d1-gateway-client: ") == 5
+    assert "failedd1-gateway-client" not in command.stderr
+    assert command.status == 1
 
 
 async def test_an_empty_list_is_done_at_once(caller: Mapping[str, str], tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def put(text: str) -> None:
 
 def tell(text: str) -> None:
     """Write one line to standard error."""
-    typer.echo(f"d1-gateway-client: {one_line(text)}", err=True)
+    # The stream by name, not `err`, which writes past a bar that stands there.
+    typer.echo(f"d1-gateway-client: {one_line(text)}", file=sys.stderr)
 
 
 def refused(text: str, status: int = UNUSABLE) -> typer.Exit:
