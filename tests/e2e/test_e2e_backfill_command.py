@@ -14,6 +14,7 @@ from zlib import crc32
 
 import pytest
 
+from d1_gateway_client.cli.backfill_state import State
 from sandbox import Sandbox
 from sandbox.common.faults import Fault
 from sandbox.d1.model.contract import InitialState, Operation
@@ -283,6 +284,16 @@ async def test_what_is_refused_at_the_start_leaves_no_state(
     assert (unreachable.status, "Connection refused" in unreachable.mistakes[-1]) == (1, True)
     assert "ISSUER_UNKNOWN" in unknown.only_line(1)
     assert _files(tmp_path) == [file]
+
+
+async def test_a_state_of_other_cards_stays_whatever_becomes_of_the_run(tmp_path: Path) -> None:
+    file, state = _listed(tmp_path, ["card_1"]), tmp_path / "state"
+    with State.open(state, "2h", datetime.now(UTC), "") as begun:
+        begun.add("card_2", 1)
+
+    command = await _backfilled(file, {"D1_GATEWAY_CLIENT_ADDRESS": "127.0.0.1:9"}, "--state", state)
+
+    assert (command.status, _done(state)) == (1, ["card_2"])
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def _run(connection: Connection, card_ids: list[str], issuer_id: str, state: Sta
     finally:
         if tally.has_begun or has_ended:
             tell(tally.summary() if has_ended else f"{tally.summary()}; not finished")
-        if has_ended or not (tally.has_begun or before):
+        if has_ended or not (tally.has_begun or state.done):
             _remove(state)
     if tally.failed:
         raise typer.Exit(_CARDS_FAILED)
