@@ -68,16 +68,22 @@ class CircuitBreaker:
         return 0.0 if self._state == "closed" else max(0.0, self._next_probe - self._clock())
 
     @contextmanager
-    def attempt(self) -> Iterator[Attempt]:
-        """Let one request through. Enter only while `seconds_left` is 0."""
+    def attempt(self, *, is_background: bool = False) -> Iterator[Attempt]:
+        """Let one request through. Enter only while `seconds_left` is 0.
+
+        Args:
+            is_background: Whether it counts as a probe only. Many calls of one kind in the background would decide
+                whether others are let through, which may fare otherwise.
+        """
         attempt, generation = Attempt(), self._generation
+        counts = self._state != "closed" or not is_background
         if self._state != "closed":
             self._next_probe = self._clock() + self._max_pause_seconds
             self._enter("half_open")
         try:
             yield attempt
         finally:
-            if generation == self._generation:
+            if counts and generation == self._generation:
                 self._settle(attempt.succeeded)
 
     def _settle(self, succeeded: bool | None) -> None:  # noqa: FBT001 (the attempt's own result)

@@ -162,7 +162,7 @@ class HttpExchange:
             headers: Headers beyond those of every request.
             body: Body to send; None for no body.
             deadline: When to give up, in seconds of the event loop's clock.
-            is_background: Whether all other requests go first.
+            is_background: Whether all other requests go first, and only they count at the closed circuit.
 
         Raises:
             GatewayError: UPSTREAM_UNREACHABLE, UPSTREAM_CIRCUIT_OPEN, TOO_MANY_REQUESTS (nothing was sent),
@@ -174,7 +174,7 @@ class HttpExchange:
         try:
             self.expect_closed_circuit()
             started = self._loop.time()
-            with self._breaker.attempt() as attempt:
+            with self._breaker.attempt(is_background=is_background) as attempt:
                 try:
                     response = await self._transmit(method, path, endpoint, headers, body, deadline)
                 except GatewayError as error:

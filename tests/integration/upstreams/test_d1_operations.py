@@ -1,5 +1,6 @@
 """The history of 3DS operations, as D1 sees the calls and as the caller sees the responses."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -141,3 +142,15 @@ async def test_an_answer_that_is_not_the_operation_breaks_the_contract(
     error = await failure_of(history.get_operation("card-1", "op-2", call()))
 
     assert kind_of(error) == ("UPSTREAM_CONTRACT", "UNKNOWN")
+
+
+async def test_what_fails_in_the_background_opens_no_circuit_for_others(
+    d1: FakeD1, history: D1OperationHistory
+) -> None:
+    d1.replies = [*[reply({"error": "Failed"}, 500)] * 30, reply(page(FRICTIONLESS))]
+
+    for _ in range(30):
+        error = await failure_of(history.list_operations("card-1", 0, 50, replace(call(), is_background=True)))
+        assert kind_of(error) == ("UPSTREAM_FAILED", "UNKNOWN")
+
+    assert (await history.list_operations("card-1", 0, 50, call())).remaining == 0

@@ -30,9 +30,9 @@ class Circuit:
             spread=lambda: self.spread,
         )
 
-    def request(self, *, succeeded: bool | None) -> None:
+    def request(self, *, succeeded: bool | None, is_background: bool = False) -> None:
         assert self.breaker.seconds_left() == 0
-        with self.breaker.attempt() as attempt:
+        with self.breaker.attempt(is_background=is_background) as attempt:
             attempt.succeeded = succeeded
 
     def fail_until_open(self) -> None:
@@ -166,3 +166,24 @@ def test_whatever_happens_a_request_is_let_through_after_the_longest_pause(
 
     assert circuit.states[-1] == "closed"
     assert all(before != after for before, after in zip(circuit.states, circuit.states[1:], strict=False))
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_calls_in_the_background_neither_open_it_nor_keep_it_closed(succeeded: bool) -> None:  # noqa: FBT001
+    circuit = Circuit()
+    for _ in range(_FAILURES):
+        assert circuit.states == ["closed"]
+        for _ in range(10):
+            circuit.request(succeeded=succeeded, is_background=True)
+        circuit.request(succeeded=False)
+    assert circuit.states == ["closed", "open"]
+
+
+def test_a_call_in_the_background_is_a_probe_like_any_other() -> None:
+    circuit = Circuit()
+    circuit.fail_until_open()
+    circuit.wait()
+    circuit.request(succeeded=False, is_background=True)
+    circuit.wait()
+    circuit.request(succeeded=True, is_background=True)
+    assert circuit.states == ["closed", "open", "half_open", "open", "half_open", "closed"]
