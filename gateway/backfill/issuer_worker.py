@@ -32,8 +32,10 @@ after a challenge; beside that, the platform has its own clock and order, and re
 _STORE_SECONDS: Final = 5.0
 """Interval at which the progress of a run is stored."""
 _CLOSE_SECONDS: Final = 1.0
-_MAX_ATTEMPTS: Final = 8
-"""Attempts at a card whose history cannot be read; the pauses between them double."""
+_MAX_ATTEMPTS: Final = 16
+"""Attempts at a card whose history cannot be read: with a pause of a minute before the second, 19 hours."""
+_MAX_DOUBLINGS: Final = 7
+"""How often the pause between them doubles."""
 _FINAL: Final = frozenset(
     {
         error_pb2.ERROR_REASON_UPSTREAM_INVALID,
@@ -235,7 +237,8 @@ class IssuerWorker:
         attempts = refused.attempts + 1
         if error.reason in _FINAL or attempts >= _MAX_ATTEMPTS:
             return False
-        due_ms = self._tools.now_ms() + round(self._tools.settle_seconds * 1000 * 2.0 ** (attempts - 1))
+        pause_seconds = self._tools.settle_seconds * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
+        due_ms = self._tools.now_ms() + round(pause_seconds * 1000)
         later = replace(refused, due_ms=due_ms, attempts=attempts)
         await self._patiently(lambda: self._records.add_refused(self._issuer_id, card_id, later))
         return True
