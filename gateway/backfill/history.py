@@ -133,10 +133,10 @@ async def _read_into(
     offset = size = repeated_pages = 0
     for _ in range(_MAX_PAGES):
         page = await _page(history, card_id, offset, call, retries)
-        seen_before = len(seen)
+        seen_before, has_time = len(seen), False
         for operation in page.operations:
             if operation.HasField("start_time"):
-                time_ms = operation.start_time.ToMilliseconds()
+                time_ms, has_time = operation.start_time.ToMilliseconds(), True
             state = _state(operation)
             if time_ms < since_ms or state in seen:
                 continue
@@ -149,7 +149,8 @@ async def _read_into(
         if time_ms < since_ms or page.remaining == 0:
             return
         repeated_pages = repeated_pages + 1 if len(seen) == seen_before else 0
-        if repeated_pages > _MAX_REPEATED_PAGES or size > _MAX_BYTES:
+        # Without any time, a year of operations would pass for recent ones.
+        if not has_time or repeated_pages > _MAX_REPEATED_PAGES or size > _MAX_BYTES:
             break
         offset += len(page.operations)
     raise _endless()
@@ -178,6 +179,7 @@ def _state(operation: ThreeDSOperation) -> tuple[str, str, str] | bytes:
 def _endless() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
-        "The history of the card does not end: its pages repeat the same operations, or there are too many.",
+        "The history of the card cannot be read to its end: its pages repeat the same operations, have no readable "
+        "times, or are too many.",
         outcome=error_pb2.ERROR_OUTCOME_REJECTED,
     )

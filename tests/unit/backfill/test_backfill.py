@@ -367,6 +367,17 @@ def test_an_offset_that_is_ignored_is_noticed_although_an_operation_has_no_id() 
     assert played(story)[:4] == (2, 1, 0, 1)
 
 
+def test_a_page_without_any_time_does_not_make_the_whole_history_recent() -> None:
+    async def story(scene: Scene) -> CardResult:
+        scene.history.cards[CARD] += [an_operation(number, second=0) for number in range(200)]
+        return await scene.run(since_seconds=NOW_SECONDS - 60)
+
+    result = played(story)
+    assert result.recovered_count == 50
+    assert result.error is not None
+    assert result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+
+
 def test_a_history_that_is_too_large_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "_MAX_BYTES", 1000)
 
