@@ -27,7 +27,7 @@ coverage: $(INSTALLED) ## the same, and which lines no test reaches
 test-quick: $(INSTALLED) ## what needs no server: unit tests, and the conformance of SQLite; within a minute
 	pytest -q -n 2 --dist worksteal -m "not nats_server" tests/unit tests/conformance
 
-attack: $(INSTALLED) ## ten times the attacks, kills and power cuts of make test; for the night
+attack: $(INSTALLED) ## ten times the attacks, kills, power cuts and lost notifications of make test; for the night
 	D1_ATTACK_SCALE=10 pytest -q --timeout 3600 tests/fault/attacks
 
 test-long: $(INSTALLED) ## ten times the random lives of brokers, clusters and backfills of make test; for the night

@@ -15,6 +15,7 @@ import grpc
 
 from sandbox import Sandbox
 from sandbox.common.ports import free_ports
+from sandbox.d1.model.contract import OUTBOUND_TIMEOUT_SECONDS
 from sandbox.d1.model.notification import Notification, new_details, new_operation_id
 from sandbox.gateway import GatewayConfig, GatewayProcess, SharedStorage
 from tests.contract.card_rpcs import prepare
@@ -109,15 +110,17 @@ async def processes(
     nats_urls: Sequence[str],
     *,
     replicas: int = 1,
+    edge_timeout_seconds: float = OUTBOUND_TIMEOUT_SECONDS,
     more: Mapping[str, Any] | None = None,
     have_same_ports: bool = False,
     packages: Sequence[Path] = (),
 ) -> AsyncIterator[Processes]:
-    """Run gateways, from another release's packages if they are given."""
+    """Run gateways, from another release's packages if they are given. Without NATS there can be one only."""
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(Sandbox.start(folder / "keys"))
+        starting = Sandbox.start(folder / "keys", edge_timeout_seconds=edge_timeout_seconds)
+        sandbox = await stack.enter_async_context(starting)
         prepare(sandbox.store)
-        storage = SharedStorage.make(nats_urls, folder, replicas=replicas)
+        storage = SharedStorage.make(nats_urls, folder, replicas=replicas) if nats_urls else None
         common = replace(GatewayConfig.of(sandbox, folder, shared=storage), more=more or {})
         ports = [free_ports(2) for _ in range(1 if have_same_ports else count)]
         configs = [
