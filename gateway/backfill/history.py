@@ -16,6 +16,8 @@ __all__ = ["CardHistory", "OnPause", "Retries", "read_history"]
 OnPause = Callable[[Pause], None]
 """Called as a pause begins."""
 
+_FIRST_PAGE_SIZE: Final = 10
+"""Few cards have more operations in the time asked for, and what a page costs grows with its length."""
 _PAGE_SIZE: Final = 50
 """The most that a page may have: see `gateway.ports.OperationHistory`."""
 _MAX_PAGES: Final = 1000
@@ -160,7 +162,7 @@ async def _page(history: OperationHistory, card_id: str, offset: int, call: Call
     while True:
         try:
             async with retries.budget.call():
-                page = await history.list_operations(card_id, offset, _PAGE_SIZE, call)
+                page = await history.list_operations(card_id, offset, _PAGE_SIZE if offset else _FIRST_PAGE_SIZE, call)
         except GatewayError as error:
             if not retries.may_retry(error):
                 raise

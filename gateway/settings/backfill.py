@@ -16,8 +16,8 @@ class BackfillSettings(Table):
     """Whether the gateway fetches by itself, after outages, losses and refused notifications.
     `BackfillNotifications` works in any case."""
     calls_per_second: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 5.0
-    """Calls to D1 per second and issuer for all backfills of this gateway. A card takes one call, and another for
-    each further 50 operations."""
+    """Calls to D1 per second and issuer for all backfills of this gateway. A card takes one call for its newest
+    10 operations, and another for each further 50."""
     outage_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60.0
     """How long no gateway took notifications before their cards are read. Also the time in which D1 may repeat a
     notification that was refused, before its card is read."""
