@@ -7,6 +7,7 @@ from typing import Final
 from bench.cluster import measure_cluster
 from bench.common.results import Measure
 from bench.scaling import measure_scaling
+from bench.scenarios.backfill import measure_backfill
 from bench.scenarios.fan_out import measure_fan_out
 from bench.scenarios.growth import measure_growth
 from bench.scenarios.intake import measure_intake
@@ -35,6 +36,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "intake": Scenario("Notification intake", measure_intake),
     "fan-out": Scenario("Notification delivery to many watchers", measure_fan_out),
     "replay": Scenario("Catching up", measure_replay),
+    "backfill": Scenario("A backfill beside live notifications, and a card's cost", measure_backfill),
     "growth": Scenario("Growth of the event log", measure_growth),
     "callbacks": Scenario("Callbacks through a handler", measure_round_trips),
     "scaling": Scenario("How cost grows", measure_scaling),

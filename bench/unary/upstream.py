@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import orjson
 import uvloop
 
+from bench.common.history_pages import HISTORY_PATH, HistoryPages
 from bench.common.threeds_messages import ARES
 from bench.unary.child import serve_counts
 from bench.unary.surroundings import TOKEN, collect_rarely
@@ -27,13 +28,13 @@ __all__: list[str] = []
 _HOST: Final = "127.0.0.1"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+_OK_HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _TRANSACTION: Final = re.compile(rb'"threeDSServerTransID": ?"([0-9A-Za-z-]{36})"')
 
 
 def _ok(value: Mapping[str, Any]) -> bytes:
     body = orjson.dumps(value)
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    return _OK_HEAD % len(body) + body
 
 
 _DONE: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -53,12 +54,17 @@ _AUTHENTICATIONS: Final[Mapping[bytes, bytes]] = {
 class _Upstream:
     def __init__(self) -> None:
         self.count = 0
+        self._history = HistoryPages()
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         path = head.split(b" ", 2)[1]
         if path.startswith(_CARDS_PATH):
             self.count += 1
             return _DONE
+        page = self._history.page(path) if path.startswith(HISTORY_PATH) else None
+        if page is not None:
+            self.count += 1
+            return _OK_HEAD % len(page) + page
         authentication = _AUTHENTICATIONS.get(path)
         transaction = None if authentication is None else _TRANSACTION.search(body)
         if authentication is not None and transaction is not None:
