@@ -93,6 +93,7 @@ def _tables(shape: Shape) -> dict[str, _Table]:
             "api_key_file": _file("threeds-api-key", "the server's operator", is_on=False),
         },
         **_storage(shape),
+        "[backfill]": {"calls_per_second": _replace(..., "the rate that Thales allows, if it is another", is_on=False)},
         "[admin]": {"host": _replace(..., "0.0.0.0 in a pod, as probes come from outside", is_on=False)},
         "[log]": {"level": _Entry(is_on=False)},
     }

@@ -50,6 +50,13 @@ _SECOND_KEY = '[[issuers.ISSUER0001.assertion_keys]]\nfile = "{private}"\nkid = 
             "400, 403, 404, 500",
             {"rest": "[callbacks.card_credentials]\nfallback_status = 503"},
         ),
+        *(
+            (f"backfill.{line.partition(' ')[0]} ", "", {"rest": f"[backfill]\n{line}"})
+            for line in (
+                *("calls_per_second = 0", "calls_per_second = 1001", "calls_per_second = nan", "outage_seconds = 0.5"),
+                *("active_card_seconds = 0", "sweep_seconds = -1", "sweep_seconds = inf", 'enabled = "perhaps"'),
+            )
+        ),
         ("callbacks.deliver_otp.max_attempts ", "", {"rest": "[callbacks.deliver_otp]\nmax_attempts = 0"}),
         *(
             (
