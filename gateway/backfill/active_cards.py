@@ -16,9 +16,10 @@ from gateway.ports import EventDamagedError, EventKind, EventLog
 
 __all__ = ["ActiveCards", "CardIds"]
 
-_PAGE_SIZE: Final = 500
-_MIN_PAUSE_SECONDS: Final = 0.002
-_SORTED_AT_ONCE: Final = 5000
+_PAGE_SIZE: Final = 100
+_PAUSE_RATIO: Final = 9
+"""The pause after each page, in times of what its reading took: live traffic has the machine nine tenths of the time."""
+_SORTED_AT_ONCE: Final = 1000
 """Few enough that nothing else waits long."""
 
 
@@ -95,6 +96,5 @@ class ActiveCards:
                     found[event.issuer_id].add(event.subject_id)
             # Retention may remove what comes next.
             after = max(read.through, read.bounds.trimmed_through, after + 1 if not read.events else after)
-            # Half of the time at most.
-            await asyncio.sleep(max(_MIN_PAUSE_SECONDS, time.monotonic() - began))
+            await asyncio.sleep(_PAUSE_RATIO * (time.monotonic() - began))
         return found

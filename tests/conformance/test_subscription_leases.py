@@ -149,3 +149,15 @@ async def test_watchers_are_counted_by_issuer_and_name(leases: SubscriptionLease
     assert leases.watchers(ISSUER) == {NAME: 2}
     assert leases.watchers(OTHER_ISSUER) == {NAME: 3}
     assert leases.watchers("ISSUER0003") == {}
+
+
+async def test_the_lease_of_backfills_is_no_subscription_of_any_issuer(leases: SubscriptionLeases) -> None:
+    leases.set_watchers(ISSUER, NAME, 1)
+    await granted(leases, ISSUER, NAME)
+    leases.set_watchers("", "$backfill", 1)
+    lease = await granted(leases, "", "$backfill")
+
+    assert await leases.is_taken("", "$backfill")
+    assert leases.watchers(ISSUER) == {NAME: 1}
+    leases.set_watchers("", "$backfill", 0)
+    assert not lease.is_held()
