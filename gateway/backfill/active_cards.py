@@ -18,7 +18,7 @@ __all__ = ["ActiveCards", "CardIds"]
 
 _PAGE_SIZE: Final = 100
 _PAUSE_RATIO: Final = 9
-"""The pause after each page, in times of what its reading took: live traffic has the machine nine tenths of the time."""
+"""The pause after each page, as a multiple of its reading: live traffic has the machine nine tenths of the time."""
 _SORTED_AT_ONCE: Final = 1000
 """Few enough that nothing else waits long."""
 
