@@ -16,9 +16,9 @@ from gateway.ports import EventDamagedError, EventKind, EventLog
 
 __all__ = ["ActiveCards", "CardIds"]
 
-_PAGE_SIZE: Final = 100
-_PAUSE_RATIO: Final = 9
-"""The pause after each page, as a multiple of its reading: live traffic has the machine nine tenths of the time."""
+_PAGE_SIZE: Final = 25
+_PAUSE_RATIO: Final = 19
+"""The pause after each page, as a multiple of its reading: so one live notification in twenty meets it at most."""
 _SORTED_AT_ONCE: Final = 1000
 """Few enough that nothing else waits long."""
 
