@@ -159,7 +159,7 @@ async def test_after_ctrl_c_the_same_command_resumes_since_the_same_time(
     other = await invoked(CLIENT, *arguments[:3], "--since", "3h", "--state", state, environment=caller)
     resumed = await _backfilled(file, caller, "--state", state, "--json")
 
-    assert "is in use by another backfill" in busy.only_line(2)
+    assert "is in use by another backfill: wait for its end, or name another one" in busy.only_line(2)
     assert (interrupted.status, interrupted.stdout) == (130, "")
     assert interrupted.mistakes[-2:] == [
         f"d1-gateway-client: {len(done)} of 30 cards done, {len(done)} notifications recovered; not finished",
@@ -294,6 +294,17 @@ async def test_a_state_of_other_cards_stays_whatever_becomes_of_the_run(tmp_path
     command = await _backfilled(file, {"D1_GATEWAY_CLIENT_ADDRESS": "127.0.0.1:9"}, "--state", state)
 
     assert (command.status, _done(state)) == (1, ["card_2"])
+
+
+async def test_a_device_is_no_state_file_and_stays(tmp_path: Path) -> None:
+    # By a link, so that it is the link that a fault would remove.
+    state = tmp_path / "state"
+    state.symlink_to("/dev/null")
+
+    command = await _backfilled("/dev/null", {}, "--state", state)
+
+    assert command.only_line(2).endswith("state is not a regular file: name another one with --state")
+    assert state.is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _opened(path: Path | None, since: str, since_time: datetime, issuer_id: str)
     try:
         state = State(since_time) if path is None else State.open(path, since, since_time, issuer_id)
     except UnusableStateError as error:
-        raise refused(f"{path} {error}: delete it to begin anew, or name another one with --state") from None
+        raise refused(f"{path} {error} name another one with --state") from None
     except OSError as error:
         raise refused(f"{path}: {error.strerror}; --state names another file for the state") from None
     with state:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,7 +20,8 @@ _DONE: Final = re.compile(r"([A-Za-z0-9_-]{1,48}) ([0-9]{1,9})")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FORMAT: Final = 1
 _BEGIN: Final = b'{"backfill": '
-_NO_STATE: Final = "is not the state of a backfill"
+_BEGIN_ANEW: Final = ": delete it to begin anew, or"
+_NO_STATE: Final = f"is not the state of a backfill{_BEGIN_ANEW}"
 _OWNER_ONLY: Final = 0o600
 
 
@@ -32,7 +34,7 @@ class UnusableCardsError(Exception):
 
 
 class UnusableStateError(Exception):
-    """A state file cannot be used; the text says why, without its name."""
+    """A state file cannot be used; the text says why, without its name, and what else to do than to name another."""
 
 
 def read_cards(document: bytes) -> list[str]:
@@ -81,12 +83,13 @@ class State:
             issuer_id: The issuer, as given.
 
         Raises:
-            UnusableStateError: The file is another backfill's, is none, is damaged or in use.
+            UnusableStateError: The file is another backfill's, is none, is damaged, in use, or not a regular file.
             OSError: It cannot be read or written.
         """
         # Without a buffer: a full disk would fail once more when the file is closed.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY), "r+b", buffering=0)
         try:
+            _expect_regular(file)
             _lock(file)
             state = cls(since_time, file, path)
             state._read(file, since, issuer_id)
@@ -144,11 +147,12 @@ class State:
         except (ValueError, TypeError, KeyError):
             raise UnusableStateError(_NO_STATE) from None
         if about != (_FORMAT, issuer_id, since):
-            raise UnusableStateError("is the state of another backfill: --since, --issuer or the version differs")
+            why = "is the state of another backfill, as --since, --issuer or the version differs"
+            raise UnusableStateError(f"{why}{_BEGIN_ANEW}")
         for line in done:
             match = _DONE.fullmatch(line)
             if match is None:
-                raise UnusableStateError("is damaged")
+                raise UnusableStateError(f"is damaged{_BEGIN_ANEW}")
             self.done[match[1]] = int(match[2])
 
     def _write(self, line: str) -> None:
@@ -166,6 +170,12 @@ def _time(text: str) -> datetime:
     return time
 
 
+def _expect_regular(file: FileIO) -> None:
+    """Refuse a device, which would be removed at the end: for root, /dev/null too."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise UnusableStateError("is not a regular file:")
+
+
 def _lock(file: FileIO) -> None:
     """Lock a file until it is closed."""
     if sys.platform != "win32":
@@ -174,4 +184,4 @@ def _lock(file: FileIO) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UnusableStateError("is in use by another backfill") from None
+            raise UnusableStateError("is in use by another backfill: wait for its end, or") from None
