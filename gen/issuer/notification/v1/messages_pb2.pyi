@@ -709,8 +709,9 @@ class BackfillNotificationsRequest(_message.Message):
 
     @_builtins.property
     def since_time(self) -> _timestamp_pb2.Timestamp:
-        """The operations that D1 processed at this time or later. Required. D1 keeps them for a year. Once retention has
-        removed notifications, those from before the oldest one in the event log are left out: the log may have had them.
+        """The operations that D1 processed at this time or later; not in the future. Required. D1 keeps them for a year. Once
+        retention has removed notifications, those from before the oldest one in the event log are left out: the log may have
+        had them.
         """
 
     def __init__(
@@ -784,8 +785,8 @@ class CardBackfill(_message.Message):
     """Of those that D1 lists, those without a usable id, which cannot be appended."""
     @_builtins.property
     def error(self) -> Global___CardBackfillError:
-        """Failure that kept D1's history of the card from being read to its end; absent if there is none. What could be read
-        is appended.
+        """Failure because of which operations may be missing: D1's history of the card could not be read to its end, or one
+        of them could not be appended. Absent if there is none. What could be read and appended is.
         """
 
     def __init__(

@@ -145,8 +145,9 @@ class BackfillNotificationsRequest(betterproto2.Message):
         3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
     """
-    The operations that D1 processed at this time or later. Required. D1 keeps them for a year. Once retention has
-    removed notifications, those from before the oldest one in the event log are left out: the log may have had them.
+    The operations that D1 processed at this time or later; not in the future. Required. D1 keeps them for a year. Once
+    retention has removed notifications, those from before the oldest one in the event log are left out: the log may have
+    had them.
     """
 
 
@@ -237,8 +238,8 @@ class CardBackfill(betterproto2.Message):
 
     error: "CardBackfillError | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
     """
-    Failure that kept D1's history of the card from being read to its end; absent if there is none. What could be read
-    is appended.
+    Failure because of which operations may be missing: D1's history of the card could not be read to its end, or one
+    of them could not be appended. Absent if there is none. What could be read and appended is.
     """
 
 
