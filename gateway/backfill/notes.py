@@ -1,6 +1,7 @@
 """What a gateway notes of cards while it works, for the gateway that does the backfills.
 
-Neither a callback nor an rpc waits for a note: it is kept in memory, and stored right after.
+It is kept in memory, and stored right after. An rpc does not wait for that; a callback does before it responds with an
+error, for the platform may never send again what it reports.
 """
 
 import asyncio
@@ -65,8 +66,10 @@ class CardNotes:
         self._active: dict[_Card, None] = {}
         self._remembered: OrderedDict[_Card, int] = OrderedDict()
         self._noted = asyncio.Event()
+        self._stored = asyncio.get_running_loop().create_future()
+        """Ends when what is noted until then was stored."""
 
-    def note(self, issuer_id: str, card_id: str) -> None:
+    def note(self, issuer_id: str, card_id: str) -> "asyncio.Future[None]":
         """Note that a notification of a card was refused, or could not be read."""
         card, now_ms = (issuer_id, card_id), self._now_ms()
         if now_ms - self._hour_ms >= _HOUR_MS:
@@ -78,6 +81,7 @@ class CardNotes:
         else:
             self._lost.setdefault(issuer_id, self._hour_ms)
         self._noted.set()
+        return self._stored
 
     def note_change(self, issuer_id: str, card_id: str) -> None:
         """Note that a card was changed, unless it was noted a short time ago."""
@@ -110,11 +114,20 @@ class CardNotes:
         while True:
             await self._noted.wait()
             self._noted.clear()
+            stored, self._stored = self._stored, asyncio.get_running_loop().create_future()
+            pause_seconds = 0.0
             try:
                 await self._store()
             except GatewayError:
                 # Whoever answers calls and callbacks logs that.
-                await asyncio.sleep(_RETRY_SECONDS)
+                pause_seconds = _RETRY_SECONDS
+            except Exception:  # noqa: BLE001 (a fault of ours must not end all notes)
+                _log.exception("backfill_failed")
+                pause_seconds = _RETRY_SECONDS
+            finally:
+                stored.set_result(None)
+            if pause_seconds:
+                await asyncio.sleep(pause_seconds)
                 self._noted.set()
 
     async def _store(self) -> None:

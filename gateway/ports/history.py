@@ -1,5 +1,6 @@
 """The card platform's history of 3DS operations."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -40,6 +41,10 @@ class OperationHistory(Protocol):
 class MissedNotifications(Protocol):
     """Takes the cards whose history has to be read, because a notification was not stored as it was meant."""
 
-    def note(self, issuer_id: str, card_id: str) -> None:
-        """Note that a notification of a card was refused, or could not be read. Never blocks, never raises."""
+    def note(self, issuer_id: str, card_id: str) -> "asyncio.Future[None]":
+        """Note that a notification of a card was refused, or could not be read. Never blocks, never raises.
+
+        Returns:
+            What ends without an error, as soon as the note is stored or that has failed; it is tried again then.
+        """
         ...

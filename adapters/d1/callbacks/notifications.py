@@ -3,6 +3,7 @@
 Each is parsed once and serialised once; it is on disk before D1 gets a response.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Container, Iterator
@@ -39,6 +40,9 @@ ASSUMPTIONS: Final = (
         if_wrong="A notification without a usable id comes again and again; each is logged and gets a 400.",
     ),
 )
+
+_NOTE_SECONDS: Final = 1.0
+"""How long D1 waits for an error, so that a crash after it loses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +105,16 @@ class Notifications:
         """Take the notification of one or more 3DS operations on a card."""
         try:
             is_unclear = await self._take(request, _THREE_DS)
-        except BaseException:
+        except Exception:
             # D1 may have given up by the time it hears of it; or it does not send the notification again.
+            await self._noted(request)
+            raise
+        except BaseException:
+            # D1 has hung up: nobody waits.
             self._note(request)
             raise
         if is_unclear:
-            self._note(request)
+            await self._noted(request)
         return empty_response(d1.THREE_DS_NOTIFICATION_STATUS)
 
     async def post_consumer(self, request: web.Request) -> web.Response:
@@ -135,10 +143,15 @@ class Notifications:
             raise FieldError(f"{unusable[0]}{d1.ThreeDSOperation.OPERATION_ID} must match {OPERATION_ID.pattern}")
         return any(map(is_unread, events))
 
-    def _note(self, request: web.Request) -> None:
+    async def _noted(self, request: web.Request) -> None:
+        if (stored := self._note(request)) is not None:
+            await asyncio.wait((stored,), timeout=_NOTE_SECONDS)
+
+    def _note(self, request: web.Request) -> "asyncio.Future[None] | None":
         issuer_id, card_id = request.match_info["issuerId"], request.match_info[_THREE_DS.subject]
-        if self._missed is not None and issuer_id in self._issuers and CARD_ID.fullmatch(card_id):
-            self._missed.note(issuer_id, card_id)
+        if self._missed is None or issuer_id not in self._issuers or not CARD_ID.fullmatch(card_id):
+            return None
+        return self._missed.note(issuer_id, card_id)
 
 
 def _operations(body: dict[str, Any]) -> Iterator[tuple[str, Fields]]:

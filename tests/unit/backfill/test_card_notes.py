@@ -147,3 +147,21 @@ async def test_each_change_of_a_card_but_a_deletion_is_noted_under_its_present_i
     assert [card_id for _, card_id in noted] == ["card-made", "a", "b", "c", "d", "d", "e", "f"]
     assert {issuer_id for issuer_id, _ in noted} == {ISSUER}
     assert len(cards.asked) == 8
+
+
+def test_a_note_tells_when_it_is_stored_and_when_that_has_failed() -> None:
+    async def story(world: World) -> None:
+        async with world.serving() as gateway:
+            await gateway.notes.note(ISSUER, "card-1")
+            assert await world.records.refused_keys(ISSUER) == ["backfill.card.ISSUER0001.card-1"]
+            # What comes while others are stored waits for its own turn.
+            await asyncio.gather(*(gateway.notes.note(ISSUER, f"card-{number}") for number in range(2, 5)))
+            assert len(await world.records.refused_keys(ISSUER)) == 4
+            world.store.fail()
+            async with asyncio.timeout(1):
+                await gateway.notes.note(ISSUER, "card-5")
+            world.store.recover()
+            await asyncio.sleep(5)
+            assert len(await world.records.refused_keys(ISSUER)) == 5
+
+    played(story)
