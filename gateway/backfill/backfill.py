@@ -221,7 +221,7 @@ class _CardWork:
             try:
                 result = await attempt()
             except GatewayError as error:
-                if not self._retries.may_retry(error):
+                if not self._retries.begin_retry(error):
                     raise
                 await self._budget.wait_turn()
             else:

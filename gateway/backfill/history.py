@@ -22,7 +22,7 @@ _PAGE_SIZE: Final = 50
 """The most that a page may have: see `gateway.ports.OperationHistory`."""
 _MAX_PAGES: Final = 1000
 """No card has so many; a platform whose pages never end does."""
-_MAX_BYTES: Final = 64 * 1_048_576
+_MAX_BYTES: Final = 8 * 1_048_576
 """No card has so much either. All of it is in memory before the oldest can be appended."""
 _MAX_REPEATED_PAGES: Final = 20
 """As many as a thousand new operations cause; a platform that ignores offsets repeats all."""
@@ -75,8 +75,8 @@ class Retries:
         self._on_pause = on_pause
         self._failures = self._passing_failures = 0
 
-    def may_retry(self, error: GatewayError) -> bool:
-        """Return whether to try again, after the pause that has begun; False if the error is to be reported."""
+    def begin_retry(self, error: GatewayError) -> bool:
+        """Begin the pause before another attempt, and return True; False if the error is to be reported."""
         # What was not sent says nothing about the card: other calls took all connections, or there was no token.
         is_unsent = error.outcome == error_pb2.ERROR_OUTCOME_NOT_SENT
         if error.reason in _PASSING and not is_unsent:
@@ -135,6 +135,9 @@ async def _read_into(
     offset = size = repeated_pages = 0
     for _ in range(_MAX_PAGES):
         page = await _page(history, card_id, offset, call, retries)
+        if offset == 0 and page.operations and not any(each.HasField("start_time") for each in page.operations):
+            # All of a year would count as of now, and come again once retention has removed it.
+            raise _timeless()
         seen_before, has_time = len(seen), False
         for operation in page.operations:
             if operation.HasField("start_time"):
@@ -164,7 +167,7 @@ async def _page(history: OperationHistory, card_id: str, offset: int, call: Call
             async with retries.budget.call():
                 page = await history.list_operations(card_id, offset, _PAGE_SIZE if offset else _FIRST_PAGE_SIZE, call)
         except GatewayError as error:
-            if not retries.may_retry(error):
+            if not retries.begin_retry(error):
                 raise
         else:
             retries.succeeded()
@@ -176,6 +179,14 @@ def _state(operation: ThreeDSOperation) -> tuple[str, str, str] | bytes:
     if not operation.operation_id:
         return operation.SerializeToString(deterministic=True)
     return operation.operation_id, operation.type_text, operation.status_text
+
+
+def _timeless() -> GatewayError:
+    return GatewayError(
+        error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
+        "The history of the card has no readable times: old operations cannot be told from new ones.",
+        outcome=error_pb2.ERROR_OUTCOME_REJECTED,
+    )
 
 
 def _endless() -> GatewayError:

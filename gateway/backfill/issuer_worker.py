@@ -168,6 +168,8 @@ class IssuerWorker:
             raise
 
     def _begin(self, progress: Progress, gaps: Iterable[Gap]) -> None:
+        # That of a card before is not the run's.
+        correlation.use("")
         state = self._state
         state.causes = tuple(sorted({gap.cause for gap in gaps}))
         state.since_ms, state.started_ms = progress.since_ms, self._tools.now_ms()

@@ -373,7 +373,7 @@ def test_a_page_without_any_time_does_not_make_the_whole_history_recent() -> Non
         return await scene.run(since_seconds=NOW_SECONDS - 60)
 
     result = played(story)
-    assert result.recovered_count == 10
+    assert result.recovered_count == 0
     assert result.error is not None
     assert result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
 
