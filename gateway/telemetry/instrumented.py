@@ -18,6 +18,7 @@ from gateway.ports.meter import CircuitState, Exchange
 from gateway.telemetry.metrics import InProgress, Metrics, by_outcome
 from gateway.telemetry.tracing import Tracing, fail
 from issuer.callback.v1 import messages_pb2 as callback
+from issuer.common.v1 import error_pb2
 
 __all__ = ["InstrumentedBus", "InstrumentedLog", "Upstreams", "counting_cards"]
 
@@ -99,12 +100,14 @@ class InstrumentedBus:
 
 def counting_cards(metrics: Metrics) -> Callable[[CardResult], None]:
     """Return what counts each card of a backfill, and notes those that failed."""
-    count = by_outcome(metrics.backfill_cards, ("done", "failed"))
+    count = by_outcome(metrics.backfill_cards, ("done", "unknown", "failed"))
 
     def ended(result: CardResult) -> None:
-        count("failed" if result.error else "done")
+        # Deleted lately, or misspelt in an order: nothing to be done about at the gateway.
+        is_unknown = result.error is not None and result.error.reason == error_pb2.ERROR_REASON_UPSTREAM_NOT_FOUND
+        count("unknown" if is_unknown else "failed" if result.error else "done")
         metrics.backfill_recovered.inc(result.recovered_count)
-        if result.error:
+        if result.error and not is_unknown:
             metrics.failures.note("backfill", result.error.reason_name, result.error.outcome_name)
 
     return ended
