@@ -240,7 +240,8 @@ async def test_a_handler_of_ones_own_is_named_in_the_picture_and_among_the_callb
     ):
         await tab.buy(Flow.SMS_OTP_ISSUER, "Sent by myself")
         await expect(tab.steps.filter(has_text="Handler to Edge")).to_contain_text("reply of my-otp-sender, after")
-        await expect(tab.rows("calls").first).to_contain_text("my-otp-sender")
+        # Beside it, D1 may still ask for the result of an earlier test's authentication.
+        await expect(tab.rows("calls").filter(has_text="my-otp-sender")).to_have_count(1)
     await sandbox_of_all.control("POST", "handler")
 
 
