@@ -36,6 +36,9 @@ _MAX_ATTEMPTS: Final = 16
 """Attempts at a card whose history cannot be read: with a pause of a minute before the second, 19 hours."""
 _MAX_DOUBLINGS: Final = 7
 """How often the pause between them doubles."""
+_MAX_FAILED_IN_A_ROW: Final = 5
+"""Cards in a row whose failures are taken for their own. The next one is the platform's: it costs a pause, too."""
+_MAX_PAUSE_SECONDS: Final = 60.0
 _FINAL: Final = frozenset(
     {
         error_pb2.ERROR_REASON_UPSTREAM_INVALID,
@@ -88,6 +91,7 @@ class IssuerWorker:
         self._due_ms: dict[str, int] = {}
         """The refused cards that wait, by key."""
         self._failures = ThrottledLog("backfill_card_failed")
+        self._failed_in_a_row = 0
 
     def wake(self) -> None:
         """Look for work now."""
@@ -179,7 +183,7 @@ class IssuerWorker:
             "backfill_started",
             issuer_id=self._issuer_id,
             causes=[str(cause) for cause in state.causes],
-            since=datetime.fromtimestamp(progress.since_ms / 1000, UTC).isoformat(timespec="seconds"),
+            since=_text(progress.since_ms),
             cards=progress.total,
             done=progress.done,
         )
@@ -237,7 +241,17 @@ class IssuerWorker:
     async def _postpone(self, card_id: str, refused: Refused, error: GatewayError) -> bool:
         """Read a card again later if that can help. Returns whether it does."""
         attempts = refused.attempts + 1
-        if error.reason in _FINAL or attempts >= _MAX_ATTEMPTS:
+        if error.reason in _FINAL:
+            return False
+        if attempts >= _MAX_ATTEMPTS:
+            # Each of them, because somebody must order these cards.
+            _log.warning(
+                "backfill_card_given_up",
+                issuer_id=self._issuer_id,
+                card_id=card_id,
+                since=_text(refused.since_ms),
+                reason=error.reason_name,
+            )
             return False
         pause_seconds = self._tools.settle_seconds * 2.0 ** min(attempts - 1, _MAX_DOUBLINGS)
         due_ms = self._tools.now_ms() + round(pause_seconds * 1000)
@@ -264,9 +278,19 @@ class IssuerWorker:
                     reason=result.error.reason_name,
                     message=result.error.message,
                 )
-        if self._tools.backfill.budget(self._issuer_id).current_pause is None:
-            self._resume(BackfillPhase.RUNNING)
+        self._count_failures(result.error)
+        self._resume(BackfillPhase.RUNNING)
         return result
+
+    def _count_failures(self, error: GatewayError | None) -> None:
+        """Pause if so many cards fail that it cannot be the cards."""
+        failed = error is not None and error.reason not in _FINAL
+        self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
+        excess = self._failed_in_a_row - _MAX_FAILED_IN_A_ROW
+        if error is not None and excess > 0:
+            pause = Pause(error.reason, min(_MAX_PAUSE_SECONDS, 2.0 ** min(excess, 10)))
+            self._tools.backfill.budget(self._issuer_id).pause(pause)
+            self._pause(pause)
 
     async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
         """Do what needs the storage: without it nothing can be remembered, so nothing is done."""
@@ -289,9 +313,12 @@ class IssuerWorker:
         self._state.phase, self._state.pause = BackfillPhase.PAUSED, IssuerPause(pause.reason, until_ms)
 
     def _resume(self, phase: BackfillPhase) -> None:
-        if self._state.pause is not None:
-            _log.info("backfill_resumed", issuer_id=self._issuer_id, reason=_name(self._state.pause.reason))
-        self._state.phase, self._state.pause = phase, None
+        state, budget = self._state, self._tools.backfill.budget(self._issuer_id)
+        if state.pause is not None:
+            if phase is BackfillPhase.RUNNING and budget.current_pause is not None:
+                return
+            _log.info("backfill_resumed", issuer_id=self._issuer_id, reason=_name(state.pause.reason))
+        state.phase, state.pause = phase, None
 
 
 class _Store:
@@ -315,6 +342,10 @@ class _Store:
         if self._latest is not None:
             await self._records.put_progress(self._issuer_id, self._latest)
         self._next_store = self._clock() + _STORE_SECONDS
+
+
+def _text(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _name(reason: Reason) -> str:

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from gateway.backfill.active_cards import CardIds
 from gateway.backfill.records import Alive, Gap, Progress, Refused
 from gateway.backfill.state import BackfillPhase, Cause, IssuerBackfill
+from gateway.settings import BackfillSettings
 from issuer.common.v1 import error_pb2
 from tests.fakes import ISSUER, FakeSubscriptionLeases
 from tests.unit.backfill.automatic import OTHER_ISSUER, World, played
@@ -234,6 +235,7 @@ def test_a_card_that_cannot_be_read_is_tried_again_in_growing_intervals_and_the_
 
 def test_a_card_that_d1_does_not_know_is_given_up_and_one_that_fails_for_a_day_too() -> None:
     async def story(world: World) -> None:
+        world.settings = BackfillSettings(outage_seconds=20)
         async with world.serving() as gateway:
             await asyncio.sleep(10)
             gateway.notes.note(ISSUER, "card-1")
@@ -242,11 +244,31 @@ def test_a_card_that_d1_does_not_know_is_given_up_and_one_that_fails_for_a_day_t
             assert (len(world.history.calls), gateway.state.pending_cards) == (1, 0)
             gateway.notes.note(ISSUER, "card-2")
             world.history.fail(error_pb2.ERROR_REASON_UPSTREAM_FAILED, 1000)
-            # D1 may reset connections for as long as that.
-            await asyncio.sleep(18 * 3600)
-            assert gateway.state.pending_cards == 1
-            await asyncio.sleep(2 * 3600)
+            with capture_logs() as lines:
+                # D1 may reset connections for as long as that.
+                await asyncio.sleep(6 * 3600)
+                assert gateway.state.pending_cards == 1
+                await asyncio.sleep(2 * 3600)
             assert (len(world.history.calls), gateway.state.pending_cards) == (1 + 3 * 16, 0)
+        assert [line["card_id"] for line in lines if line["event"] == "backfill_card_given_up"] == ["card-2"]
+
+    played(story)
+
+
+def test_a_platform_that_fails_for_all_cards_is_waited_for_and_few_of_them_wait_for_another_attempt() -> None:
+    async def story(world: World) -> None:
+        await with_a_gap(world)
+        async with world.serving() as gateway:
+            world.history.fail(error_pb2.ERROR_REASON_UPSTREAM_CONTRACT, 25)
+            await asyncio.sleep(600)
+            state = gateway.state.issuers[ISSUER]
+            assert state.phase is BackfillPhase.PAUSED
+            assert state.pause is not None
+            assert state.pause.reason == error_pb2.ERROR_REASON_UPSTREAM_CONTRACT
+            assert len(world.history.calls) < 25
+            await asyncio.sleep(3600)
+            assert (gateway.state.phase, gateway.state.pending_cards) == (BackfillPhase.IDLE, 0)
+        assert len(world.recovered()) == len(CARDS)
 
     played(story)
 
