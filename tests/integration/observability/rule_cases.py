@@ -474,8 +474,12 @@ _BACKFILL = (
         {_PENDING: "0x10 100000x120", f'{_CARDS}"done"}}': "0+30x120"},
         _JOB,
         "At the rate of the last half hour the backfill of d1-gateway takes another 2d 7h 33m 20s.",
-        # The same ten times faster.
-        {_PENDING: "0x10 100000x120", f'{_CARDS}"done"}}': "0+300x120"},
+        # The same ten times faster; three cards elsewhere that wait for another attempt, and nothing else is read.
+        {_PENDING: "0x10 100000x120", f'{_CARDS}"done"}}': "0+300x120"}
+        | {
+            'd1_gateway_backfill_pending_cards{job="other",instance="b:9464"}': "3x130",
+            'd1_gateway_backfill_cards_total{job="other",instance="b:9464",outcome="failed"}': "3x130",
+        },
     ),
 )
 _CERTIFICATES = (
