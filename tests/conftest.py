@@ -12,7 +12,6 @@ import pytest
 import uvloop
 
 from gateway.grpc_api.poller import choose_poller
-from tests.distribution import dealt
 
 # gRPC does not support a fork while its threads run, neither its own handling of forks nor the child's release of its
 # objects, and uvloop forks to start processes. gRPC reads this variable on import; processes started by tests must not
@@ -27,11 +26,6 @@ os.register_at_fork(before=gc.disable, after_in_parent=gc.enable)
 _SEED: Final = "D1_TEST_SEED"
 _TESTS: Final = Path(__file__).parent
 _OF_PROCESSES: Final = ("e2e", "fault", "interop", "integration/event_log_copy", "integration/sandbox", "upgrade")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the tests for several workers."""
-    items[:] = dealt(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 def pytest_collection_finish() -> None:
