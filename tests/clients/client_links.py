@@ -14,6 +14,7 @@ class Link:
         self._target = (host, port)
         self._transports: set[asyncio.StreamWriter] = set()
         self._generation = 0
+        self._has_ended = False
         self.address = ""
         self.count = 0
         """The number of connections made."""
@@ -39,6 +40,7 @@ class Link:
                 yield link
             finally:
                 server.close()
+                link._has_ended = True
                 link.cut()
 
     def cut(self) -> None:
@@ -54,6 +56,11 @@ class Link:
         self.count += 1
         there_reader, there_writer = await asyncio.open_connection(*self._target)
         pair, generation = {writer, there_writer}, self._generation
+        if self._has_ended:
+            # Meanwhile: nobody else would cut it.
+            for each in pair:
+                each.transport.abort()
+            return
         self._transports |= pair
         try:
             async with asyncio.TaskGroup() as both:
@@ -66,7 +73,7 @@ class Link:
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, generation: int) -> None:
         with suppress(ConnectionError):
-            while data := await source.read(65_536):
+            while (data := await source.read(65_536)) and not sink.is_closing():
                 if generation == self._generation:
                     sink.write(data)
                     await sink.drain()
