@@ -135,13 +135,13 @@ async def _read_into(
     offset = size = repeated_pages = 0
     for _ in range(_MAX_PAGES):
         page = await _page(history, card_id, offset, call, retries)
-        if offset == 0 and page.operations and not any(each.HasField("start_time") for each in page.operations):
-            # All of a year would count as of now, and come again once retention has removed it.
+        if page.operations and not any(each.HasField("start_time") for each in page.operations):
+            # A year of operations would count as recent, and come again once retention has removed it.
             raise _timeless()
-        seen_before, has_time = len(seen), False
+        seen_before = len(seen)
         for operation in page.operations:
             if operation.HasField("start_time"):
-                time_ms, has_time = operation.start_time.ToMilliseconds(), True
+                time_ms = operation.start_time.ToMilliseconds()
             state = _state(operation)
             if time_ms < since_ms or state in seen:
                 continue
@@ -154,8 +154,7 @@ async def _read_into(
         if time_ms < since_ms or page.remaining == 0:
             return
         repeated_pages = repeated_pages + 1 if len(seen) == seen_before else 0
-        # Without any time, a year of operations would pass for recent ones.
-        if not has_time or repeated_pages > _MAX_REPEATED_PAGES or size > _MAX_BYTES:
+        if repeated_pages > _MAX_REPEATED_PAGES or size > _MAX_BYTES:
             break
         offset += len(page.operations)
     raise _endless()
@@ -192,7 +191,6 @@ def _timeless() -> GatewayError:
 def _endless() -> GatewayError:
     return GatewayError(
         error_pb2.ERROR_REASON_UPSTREAM_CONTRACT,
-        "The history of the card cannot be read to its end: its pages repeat the same operations, have no readable "
-        "times, or are too many.",
+        "The history of the card cannot be read to its end: its pages repeat the same operations, or are too many.",
         outcome=error_pb2.ERROR_OUTCOME_REJECTED,
     )
