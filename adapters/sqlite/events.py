@@ -142,7 +142,7 @@ def read_subject(
 
 
 def skip(connection: sqlite3.Connection, sequence: int) -> None:
-    """Record that watchers may pass a damaged event, and that it is no duplicate of one that is stored again.
+    """Record that watchers may pass a damaged event, and that a recovered one is not its duplicate.
 
     Runs in the caller's transaction. It takes long for a large log whose index differs from the table.
     """

@@ -1,6 +1,6 @@
 """Fetches what the event log lacks of a card's operations.
 
-The event log itself tells what it lacks: what it holds is not stored again, whoever appends it. So a notification that
+The event log itself tells what it lacks: it does not store again what it holds. So a notification that
 arrives at the same moment does no harm, and neither does another backfill after a crash.
 """
 

@@ -119,7 +119,7 @@ class CardNotes:
             try:
                 await self._store()
             except GatewayError:
-                # Whoever answers calls and callbacks logs that.
+                # Logged where calls and callbacks fail.
                 pause_seconds = _RETRY_SECONDS
             except Exception:  # noqa: BLE001 (a fault of ours must not end all notes)
                 _log.exception("backfill_failed")

@@ -162,7 +162,7 @@ class Records:
     async def add_refused(self, issuer_id: str, card_id: str, refused: Refused) -> None:
         """Note a refused card. One that waits is read from the earlier time on, when the later one is due.
 
-        The record changes in any case, so whoever reads the card meanwhile does not delete it.
+        The record changes in any case, so a run that is reading the card does not delete it.
         """
         key = f"{_refused(issuer_id)}.{card_id}"
         value = await self._store.put_if_absent(key, _encode(refused), _SECONDS)
@@ -222,7 +222,7 @@ def _decode(form: type[_T], value: bytes | None) -> _T | None:
 def _of_issuer(what: str, issuer_id: str) -> str:
     """Return the key of an issuer's record, or the prefix of them. An issuer's id is ten characters of any kind."""
     is_plain = _PLAIN.fullmatch(issuer_id) is not None
-    # Longer than ten, so it is no other issuer's id.
+    # Longer than ten characters, so it cannot be another issuer's id.
     issuer = issuer_id if is_plain else urlsafe_b64encode(issuer_id.encode()).decode().rstrip("=")
     return f"{_ROOT}.{what}.{issuer}"
 

@@ -21,7 +21,7 @@ class Call:
     deadline: float | None = None
     """The caller's deadline, in seconds of the event loop's clock; None if there is none."""
     is_background: bool = False
-    """Whether it waits behind all other calls, and is not retried: whoever makes it can do so later."""
+    """Whether it waits behind all other calls, and is not retried: its caller tries again later."""
 
     def remaining_seconds(self) -> float | None:
         """Return the time left, never less than 0; None without a deadline."""

@@ -142,7 +142,7 @@ async def test_with_keep_epoch_cursors_stay_valid(stage: Stage) -> None:
         await fill(storage.log, notifications(5))
         epoch = storage.log.log_id
     await _run(stage, SQLITE, "backup", file)
-    stage.file.unlink()  # What the backup's reader has left beside it is no log.
+    stage.file.unlink()  # Left beside the backup by its reader: not a log.
 
     done = await _run(stage, SQLITE, "restore", file, "--keep-epoch")
     at_nats = await _run(stage, NATS, "restore", file, "--keep-epoch")
